@@ -1,0 +1,3 @@
+//! The binary: arguments, terminal, exit codes.
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! What the tests look at: synthetic images, and native programs that crash.
+//!
+//! For tests alone. It writes layouts down a second time, by hand, on purpose:
+//! a mistake shared by the writer and the reader would go unseen.
+
+pub mod native;

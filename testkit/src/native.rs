@@ -1,0 +1,131 @@
+//! Compiles small C and C++ programs, runs them, and hands over the core that they leave.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A compiled program, and the folder it may write to.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+}
+
+/// How a program is compiled.
+#[derive(Clone, Debug, Hash)]
+pub struct Build<'a> {
+    /// The compiler: `c++`, `cc`, `clang++`.
+    pub compiler: &'a str,
+    /// Its options, in order.
+    pub options: &'a [&'a str],
+}
+
+/// The folder for compiled programs and their dumps: `target/testkit`.
+pub fn folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit lies in the workspace");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let folder = target.join("testkit");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder
+}
+
+/// Compiles `source` (the text of one file with the given extension). The same call again gives the same
+/// file without compiling.
+///
+/// # Panics
+/// Where the compiler is missing or refuses the source: a test cannot go on without its program.
+pub fn compile(name: &str, extension: &str, source: &str, build: &Build<'_>) -> Program {
+    let mut hasher = DefaultHasher::new();
+    (source, extension, build).hash(&mut hasher);
+    let folder = folder().join(format!("{name}-{:016x}", hasher.finish()));
+    let path = folder.join(name);
+    if path.exists() {
+        return Program { path };
+    }
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    // Built under a name of its own and then renamed: tests run side by side, in several processes.
+    let unique = format!("{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], "");
+    let source_path = folder.join(format!("{name}-{unique}.{extension}"));
+    let built = folder.join(format!("{name}-{unique}"));
+    fs::write(&source_path, source).expect("the target folder can be written");
+    let output = Command::new(build.compiler)
+        .args(build.options)
+        .arg("-o")
+        .arg(&built)
+        .arg(&source_path)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}; `cargo xtask test` installs it", build.compiler));
+    assert!(output.status.success(), "{} failed:\n{}", build.compiler, String::from_utf8_lossy(&output.stderr));
+    fs::rename(&built, &path).expect("the target folder can be written");
+    let _ = fs::rename(&source_path, folder.join(format!("{name}.{extension}")));
+    Program { path }
+}
+
+/// A core that a program left, in a folder that goes when this value goes.
+#[derive(Debug)]
+pub struct Crash {
+    /// The core file.
+    pub core: PathBuf,
+    /// What the program wrote to stdout before it died.
+    pub stdout: String,
+    folder: PathBuf,
+}
+
+impl Drop for Crash {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs a program that ends by a signal, and hands over the core that the kernel wrote.
+///
+/// # Panics
+/// Where it ends in another way, or the kernel leaves no core: `/proc/sys/kernel/core_pattern` has to be a
+/// plain file name, which `cargo xtask test` checks beforehand.
+pub fn crash(program: &Program, arguments: &[&str]) -> Crash {
+    let folder = scratch_folder();
+    let output = run_for_core(program, arguments, &folder);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.signal().is_some(), "the program did not crash: {output:?}");
+    let core = find_core(&folder).unwrap_or_else(|| {
+        panic!(
+            "the kernel left no core in {}: /proc/sys/kernel/core_pattern is {:?}, and has to be `core`",
+            folder.display(),
+            fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default().trim()
+        )
+    });
+    Crash { core, stdout, folder }
+}
+
+/// A fresh folder under [`folder`].
+pub fn scratch_folder() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = folder().join(format!("run-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder
+}
+
+fn run_for_core(program: &Program, arguments: &[&str], folder: &Path) -> Output {
+    // The shell raises the limit for this process alone.
+    Command::new("sh")
+        .args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh"])
+        .arg(&program.path)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("sh can be run")
+}
+
+fn find_core(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("core")))
+}

@@ -1,0 +1,60 @@
+//! Where the bytes of segments lie: a mapped file, or bytes in memory.
+
+use std::fs::File;
+use std::io;
+
+/// Bytes that segments refer to by offset.
+#[derive(Debug)]
+pub struct Backing(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Mapped { file: File, map: memmap2::Mmap },
+    Memory(Vec<u8>),
+}
+
+/// The index of a [`Backing`] in its [`AddressSpace`](super::AddressSpace).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BackingId(pub(super) u32);
+
+impl Backing {
+    /// Maps all of a regular file for reading.
+    ///
+    /// Where the file shrinks while it is mapped, reading past its new end raises
+    /// SIGBUS; the binary turns that into a clear end. Code that reads a file once from
+    /// front to back uses [`Backing::file`] and `pread` instead.
+    ///
+    /// # Errors
+    /// What the system says of the mapping; an empty file gives an empty backing.
+    pub fn map(file: File) -> io::Result<Backing> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Backing(Inner::Memory(Vec::new())));
+        }
+        // SAFETY: the mapping is private and read-only. That another process may change the file
+        // under it is accepted: every value read from a dump is treated as hostile, whenever it is read.
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Backing(Inner::Mapped { file, map }))
+    }
+
+    /// Takes bytes that are in memory already.
+    pub fn memory(bytes: Vec<u8>) -> Backing {
+        Backing(Inner::Memory(bytes))
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Inner::Mapped { map, .. } => map,
+            Inner::Memory(bytes) => bytes,
+        }
+    }
+
+    /// The file behind the bytes; `None` where they are in memory.
+    pub fn file(&self) -> Option<&File> {
+        match &self.0 {
+            Inner::Mapped { file, .. } => Some(file),
+            Inner::Memory(_) => None,
+        }
+    }
+}

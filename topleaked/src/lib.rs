@@ -1,0 +1,16 @@
+//! Looks at a dead process and says why it leaked.
+//!
+//! The library is a chain of rooms; each imports only from rooms above it
+//! (`tests/layering.rs` holds them to it):
+//!
+//! | room | knows | refuses to know |
+//! |---|---|---|
+//! | [`addr`] | addresses, spans, words, width and byte order | files |
+//! | [`task`] | what every stage is given (threads, memory budget, progress) and hands back beside its answer (diagnostics) | what the stage does |
+//! | [`image`] | opening any input as an [`image::Image`] | heaps, types |
+//!
+//! It prints nothing and never exits the process: that is the binary's part.
+
+pub mod addr;
+pub mod image;
+pub mod task;

@@ -1,0 +1,3 @@
+//! What a developer runs: `cargo xtask test`, `ci`, `fixtures`, `bench`.
+
+fn main() {}

@@ -23,6 +23,12 @@ pub struct Build<'a> {
     pub options: &'a [&'a str],
 }
 
+/// Options of `cc` and `c++` that make a 32-bit program.
+///
+/// The kernel's headers are named by hand because the package that links them into `/usr/include` cannot be installed
+/// beside a cross compiler.
+pub const M32: &[&str] = &["-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"];
+
 /// The folder for compiled programs and their dumps: `target/testkit`.
 pub fn folder() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit lies in the workspace");

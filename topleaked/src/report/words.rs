@@ -1,0 +1,185 @@
+//! The most frequent words, and the most frequent values of a member.
+
+use std::borrow::Cow;
+use std::io;
+
+use serde::Serialize;
+
+use super::{Answer, Hex, Look};
+
+/// What a word is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WordKind {
+    /// All bits clear.
+    Zero,
+    /// A number too small for an address: below 4096, or above −4096 as a signed number.
+    Small,
+    /// The size field of an allocator's chunk.
+    ChunkSize,
+    /// The address point of a vtable.
+    Vtable,
+    /// A function.
+    Function,
+    /// Static data of a module.
+    Data,
+    /// An address in a heap.
+    Heap,
+    /// An address in a thread's stack.
+    Stack,
+    /// Text: readable characters in the word itself.
+    Text,
+    /// Nothing of the above, or nothing that can be known.
+    Other,
+}
+
+impl WordKind {
+    /// What the value alone tells, without the memory that it came from: zero, small or other.
+    pub fn of_value(word: u64) -> WordKind {
+        match word {
+            0 => WordKind::Zero,
+            // No process can map its first page, nor the last one, where the kernel keeps its error numbers.
+            1..0x1000 | 0xffff_ffff_ffff_f001.. => WordKind::Small,
+            _ => WordKind::Other,
+        }
+    }
+}
+
+/// One frequent word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct WordRow {
+    /// The word.
+    pub value: Hex,
+    /// How often it occurs.
+    pub count: u64,
+    /// What it is.
+    pub kind: WordKind,
+    /// What it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// In which kinds of memory it was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<Cow<'static, str>>,
+}
+
+impl WordRow {
+    /// A word of which nothing is known but its value.
+    pub fn bare(value: u64, count: u64) -> WordRow {
+        WordRow { value: Hex(value), count, kind: WordKind::of_value(value), name: None, memory: Vec::new() }
+    }
+}
+
+/// The most frequent words of an input.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Words {
+    /// Count descending, then value ascending.
+    pub words: Vec<WordRow>,
+    /// How many words were counted in all.
+    pub total_words: u64,
+    /// How many different words `words` has.
+    pub distinct_shown: u64,
+}
+
+impl Words {
+    /// An answer of these rows.
+    pub fn new(words: Vec<WordRow>, total_words: u64) -> Words {
+        let distinct_shown = words.len() as u64;
+        Words { words, total_words, distinct_shown }
+    }
+}
+
+/// The original's lines: `0x000055697c45cd78 : 1000000`.
+impl Answer for Words {
+    fn write_human(&self, out: &mut dyn io::Write, _: &Look) -> io::Result<()> {
+        self.words.iter().try_for_each(|row| writeln!(out, "{} : {}", row.value, row.count))
+    }
+}
+
+/// One frequent value of a member.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ValueRow {
+    /// The value as it is shown: hexadecimal for unsigned numbers and pointers, else as its type is written. Quoted
+    /// text has its quotes and is safe for a terminal.
+    pub value: String,
+    /// How often it occurs.
+    pub count: u64,
+    /// What it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The value's bits, for gdb; `None` where it is text.
+    #[serde(skip)]
+    pub bits: Option<u64>,
+}
+
+/// The most frequent values at an offset from each match of a word.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct MemberValues {
+    /// Count descending, then value ascending.
+    pub values: Vec<ValueRow>,
+    /// How many matches of the word had a value.
+    pub matches: u64,
+}
+
+impl Answer for MemberValues {
+    fn write_human(&self, out: &mut dyn io::Write, _: &Look) -> io::Result<()> {
+        self.values.iter().try_for_each(|row| writeln!(out, "{} : {}", row.value, row.count))
+    }
+}
+
+/// An answer that gdb can be asked about.
+pub trait WriteGdb {
+    /// Writes three commands a value: its count, the memory at it, the symbol for it.
+    ///
+    /// # Errors
+    /// What `out` says.
+    fn write_gdb(&self, out: &mut dyn io::Write) -> io::Result<()>;
+}
+
+impl WriteGdb for Words {
+    fn write_gdb(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        self.words.iter().try_for_each(|row| write_gdb_value(out, row.value, row.count))
+    }
+}
+
+/// Values that are text are left out: gdb has no command for them.
+impl WriteGdb for MemberValues {
+    fn write_gdb(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut rows = self.values.iter().filter_map(|row| Some((Hex(row.bits?), row.count)));
+        rows.try_for_each(|(value, count)| write_gdb_value(out, value, count))
+    }
+}
+
+fn write_gdb_value(out: &mut dyn io::Write, value: Hex, count: u64) -> io::Result<()> {
+    write!(out, "p {count}\nx {value}\ninfo symbol {value}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_value_tells_little() {
+        assert_eq!(WordKind::of_value(0), WordKind::Zero);
+        assert_eq!(WordKind::of_value(0xfff), WordKind::Small);
+        assert_eq!(WordKind::of_value(0x1000), WordKind::Other);
+        assert_eq!(WordKind::of_value(u64::MAX), WordKind::Small);
+        assert_eq!(WordKind::of_value(-4096_i64 as u64), WordKind::Other);
+    }
+
+    #[test]
+    fn words_are_written_as_the_original_does() {
+        let words = Words::new(vec![WordRow::bare(0x5569_7c45_cd78, 1_000_000)], 2_000_000);
+        let mut human = Vec::new();
+        words.write_human(&mut human, &Look::PLAIN).unwrap();
+        assert_eq!(human, b"0x000055697c45cd78 : 1000000\n");
+        let mut gdb = Vec::new();
+        words.write_gdb(&mut gdb).unwrap();
+        assert_eq!(gdb, b"p 1000000\nx 0x000055697c45cd78\ninfo symbol 0x000055697c45cd78\n");
+    }
+
+    #[test]
+    fn what_is_unknown_is_absent_in_json() {
+        let value = serde_json::to_value(WordRow::bare(0x21, 3)).unwrap();
+        assert_eq!(value, serde_json::json!({"value": "0x0000000000000021", "count": 3, "kind": "small"}));
+    }
+}

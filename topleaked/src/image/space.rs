@@ -124,6 +124,12 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Replaces all segments. They must be sorted, without overlap, and within their backings.
+    pub(super) fn set_segments(&mut self, segments: Vec<Segment>) {
+        debug_assert!(segments.is_sorted_by(|low, high| low.span.end() <= high.span.start()));
+        self.segments = segments;
+    }
+
     /// All segments, by address, without overlap.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

@@ -27,6 +27,8 @@ mod modules;
 mod notes;
 mod process;
 mod region;
+mod elf_header;
+mod input;
 mod space;
 mod thread;
 
@@ -44,6 +46,8 @@ pub use module::{BuildId, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSeg
 pub use notes::MappedFile;
 pub use process::{AuxiliaryVector, Process, Signal};
 pub use region::{MemoryKind, Region};
+pub use elf_header::{core_head_bytes, word_alignment};
+pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use space::{AddressSpace, Content, MissingReason, Permissions, Segment, SegmentError};
 pub use thread::{Thread, ThreadId};
 

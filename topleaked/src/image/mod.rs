@@ -19,7 +19,9 @@
 mod backing;
 mod core;
 mod elf;
+mod elf_header;
 mod files;
+mod input;
 mod layout;
 mod machine;
 mod module;
@@ -27,8 +29,6 @@ mod modules;
 mod notes;
 mod process;
 mod region;
-mod elf_header;
-mod input;
 mod space;
 mod thread;
 
@@ -40,14 +40,14 @@ use crate::addr::{Addr, Target};
 use crate::task::{Diagnostic, Task};
 
 pub use backing::{Backing, BackingId};
+pub use elf_header::{core_head_bytes, word_alignment};
 pub use files::{FileSearch, FoundFile, MAX_FILE_BYTES, Refusal, SearchPaths, open_regular};
+pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use machine::{Machine, Registers};
 pub use module::{BuildId, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSegmentKind};
 pub use notes::MappedFile;
 pub use process::{AuxiliaryVector, Process, Signal};
 pub use region::{MemoryKind, Region};
-pub use elf_header::{core_head_bytes, word_alignment};
-pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use space::{AddressSpace, Content, MissingReason, Permissions, Segment, SegmentError};
 pub use thread::{Thread, ThreadId};
 

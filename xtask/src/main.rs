@@ -4,6 +4,7 @@
 
 mod ci;
 mod core_pattern;
+mod fixtures;
 mod needs;
 mod run;
 mod test;
@@ -20,6 +21,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command { name: "test", about: "install what the tests need, and run all of them", run: test::test },
     Command { name: "ci", about: "what CI runs: fmt, clippy, docs, fuzz build, tests, licences", run: ci::ci },
+    Command { name: "fixtures", about: "rebuild the demo dump from its sources", run: fixtures::fixtures },
     Command { name: "needs", about: "say what the tests need, and what of it is here", run: needs::show },
 ];
 

@@ -8,6 +8,7 @@
 //! | [`addr`] | addresses, spans, words, width and byte order | files |
 //! | [`task`] | what every stage is given (threads, memory budget, progress) and hands back beside its answer (diagnostics) | what the stage does |
 //! | [`image`] | opening any input as an [`image::Image`] | heaps, types |
+//! | [`symbols`] | finding symbol files (build id, debug link, sysroot), names for addresses, demangling | allocations |
 //! | [`report`] | one model for all answers; renderers: human, gdb, JSON | the terminal |
 //!
 //! It prints nothing and never exits the process: that is the binary's part.
@@ -15,4 +16,5 @@
 pub mod addr;
 pub mod image;
 pub mod report;
+pub mod symbols;
 pub mod task;

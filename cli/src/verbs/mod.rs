@@ -8,10 +8,11 @@ use clap::{ArgMatches, Command};
 use crate::Exit;
 
 mod completions;
+mod demo;
 mod man;
 
 /// All verbs, in the order of the help.
-pub static VERBS: &[Row] = &[Row::of::<completions::Completions>(), Row::of::<man::Man>()];
+pub static VERBS: &[Row] = &[Row::of::<demo::Demo>(), Row::of::<completions::Completions>(), Row::of::<man::Man>()];
 
 /// What a verb has to say of itself.
 pub trait Verb: clap::Args {

@@ -1,0 +1,191 @@
+//! `topleaked demo`: a tour on the bundled dump of a game server.
+//!
+//! Each step is a command that the user can type, run for real in the folder with the unpacked dump. A new verb gets a row in
+//! `STEPS`. What the texts say of the dump they take from the server's own counts (`truth.txt`, which a test holds to
+//! what the commands find).
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{Exit, output};
+
+use super::Verb;
+
+const CORE: &[u8] = include_bytes!("../../../fixtures/demo/demo.core.xz");
+const SERVER: &[u8] = include_bytes!("../../../fixtures/demo/server.xz");
+const TRUTH: &str = include_str!("../../../fixtures/demo/truth.txt");
+
+/// One stop of the tour. In both texts, `{name}` stands for a fact of the dump, see [`Facts`].
+struct Step {
+    /// What follows `topleaked` on the command line, words parted by blanks.
+    arguments: &'static str,
+    /// What to see in the output.
+    see: &'static str,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        arguments: "demo.core -n 10",
+        see: "\
+The ten most frequent words. Zero and small numbers fill any dump. {vtable} is neither: an
+address, {tcp-clients} times over. That is how a class that leaks looks: each object begins with a pointer to the
+class's table of virtual functions. gdb has the name, where there is one:
+  topleaked demo.core -n10 -ogdb | gdb server demo.core
+answers `vtable for game::TcpClient + 16`.",
+    },
+    Step {
+        arguments: "demo.core -f {vtable}",
+        see: "\
+The search for that one word: {tcp-clients} clients that came by TCP are in memory. Players of a Saturday, or a leak?",
+    },
+    Step {
+        arguments: "demo.core -f {vtable} --memberOffset={state-offset} --memberType=uint32",
+        see: "\
+The same search, but it takes the 4 bytes at offset {state-offset} of each object: the member `state_` (`ptype /o
+game::Connection` in gdb gives the offset), counted by value. 1 is `Connected`, 2 `Handshake`, up to 6, `Closing`.
+{tcp-connected} of {tcp-clients} never left the first state: they connected, and never sent a byte. That is the scenario that
+leaks: the server arms a client's idle timer when its first bytes come, so a silent one is never closed.",
+    },
+];
+
+/// Options of `demo`.
+#[derive(clap::Args)]
+pub(super) struct Demo {
+    /// Unpack the dump and its executable into this folder and leave them there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl Verb for Demo {
+    const NAME: &'static str = "demo";
+    const ABOUT: &'static str = "A tour: finds the leak in the bundled dump of a game server";
+    const EXAMPLES: &'static str = "  topleaked demo                     the tour, in a folder that goes afterwards
+  topleaked demo --keep demo         the same; leaves demo/demo.core and demo/server for trying things
+  topleaked demo | less              read it page by page";
+
+    fn run(self) -> anyhow::Result<Exit> {
+        let temporary;
+        let folder = match &self.keep {
+            Some(folder) => {
+                fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                folder.as_path()
+            }
+            None => {
+                temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+                temporary.path()
+            }
+        };
+        unpack(CORE, &folder.join("demo.core"))?;
+        unpack(SERVER, &folder.join("server"))?;
+        let facts = Facts::of_truth(TRUTH)?;
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let kept = match &self.keep {
+            Some(folder) => format!("The files are in {}.", folder.display()),
+            None => "Its files go when the tour ends; `topleaked demo --keep DIR` leaves them in DIR.".to_owned(),
+        };
+        say(&facts.fill(&format!(
+            "A game server has died: `accept4: Too many open files`. It had {{connections}} clients. There is its dump,
+demo.core, and its executable, server. {kept}\n"
+        )))?;
+        for step in STEPS {
+            let arguments = facts.fill(step.arguments);
+            let answer = run_step(&program, &arguments, folder)?;
+            say(&format!("\n$ topleaked {arguments}\n{answer}\n{}\n", facts.fill(step.see)))?;
+        }
+        Ok(Exit::Answered)
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    output::print(|out| out.write_all(text.as_bytes()))
+}
+
+/// Runs this program as the user would, and hands over what it wrote to stdout.
+fn run_step(program: &Path, arguments: &str, folder: &Path) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .args(arguments.split(' '))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(output.status.success(), "`topleaked {arguments}` ended with {}", output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("`topleaked {arguments}` wrote no text"))
+}
+
+fn unpack(packed: &[u8], to: &Path) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    liblzma::read::XzDecoder::new(packed)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot unpack {}", to.display()))?;
+    fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// What the server counted when it died, and where gdb found its vtable.
+struct Facts(Vec<(&'static str, String)>);
+
+impl Facts {
+    /// Reads `truth.txt`: lines `NAME VALUE`, or `TRANSPORT STATE COUNT`.
+    fn of_truth(truth: &str) -> anyhow::Result<Facts> {
+        let value = |prefix: &str| {
+            truth
+                .lines()
+                .find_map(|line| line.strip_prefix(prefix)?.strip_prefix(' '))
+                .with_context(|| format!("the bundled truth does not say {prefix:?}"))
+        };
+        let tcp_clients: u64 =
+            truth.lines().filter_map(|line| line.strip_prefix("tcp ")?.split_once(' ')?.1.parse::<u64>().ok()).sum();
+        Ok(Facts(vec![
+            ("{vtable}", value("vtable-of-TcpClient")?.to_owned()),
+            ("{state-offset}", value("offset-of-state")?.to_owned()),
+            ("{connections}", grouped(value("connections")?)),
+            ("{tcp-connected}", grouped(value("tcp Connected")?)),
+            ("{tcp-clients}", grouped(&tcp_clients.to_string())),
+        ]))
+    }
+
+    fn fill(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+}
+
+/// A number for people: `18256` as `18,256`.
+fn grouped(digits: &str) -> String {
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_the_tour_has_an_unknown_fact() {
+        let facts = Facts::of_truth(TRUTH).unwrap();
+        for step in STEPS {
+            for text in [step.arguments, step.see] {
+                assert!(!facts.fill(text).contains(['{', '}']), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        assert_eq!(["7", "999", "1000", "18256", "1234567"].map(grouped), ["7", "999", "1,000", "18,256", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_truth_without_the_vtable_is_an_error() {
+        assert!(Facts::of_truth("tcp Connected 1\n").is_err());
+    }
+}

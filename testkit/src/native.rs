@@ -3,9 +3,10 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A compiled program, and the folder it may write to.
 #[derive(Clone, Debug)]
@@ -103,6 +104,38 @@ pub fn crash(program: &Program, arguments: &[&str]) -> Crash {
             fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default().trim()
         )
     });
+    Crash { core, stdout, folder }
+}
+
+/// Runs a program until it says `ready` on a line of its own, and hands over the core that gdb's `gcore` takes of it; the program is
+/// ended then.
+///
+/// # Panics
+/// Where the program ends before it is ready, or `gcore` fails.
+pub fn gcore(program: &Program, arguments: &[&str]) -> Crash {
+    let folder = scratch_folder();
+    let mut child = Command::new(&program.path)
+        .args(arguments)
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    let mut stdout = String::new();
+    for line in lines.by_ref() {
+        let line = line.expect("the program writes text");
+        stdout.push_str(&line);
+        stdout.push('\n');
+        if line == "ready" {
+            break;
+        }
+    }
+    let output = Command::new("gcore").arg("-o").arg(folder.join("core")).arg(child.id().to_string()).output();
+    let _ = child.kill();
+    let _ = child.wait();
+    let output = output.unwrap_or_else(|error| panic!("cannot run gcore: {error}; `cargo xtask test` installs it"));
+    let core = find_core(&folder).unwrap_or_else(|| panic!("gcore wrote no core: {output:?}"));
     Crash { core, stdout, folder }
 }
 

@@ -53,6 +53,30 @@ const NEEDS: &[Need] = &[
         packages: &["gdb"],
     },
     Need {
+        what: "xz",
+        why: "compresses dumps as people leave them",
+        probe: Probe::Program("xz"),
+        packages: &["xz-utils"],
+    },
+    Need {
+        what: "zstd",
+        why: "compresses dumps as systemd-coredump leaves them",
+        probe: Probe::Program("zstd"),
+        packages: &["zstd"],
+    },
+    Need {
+        what: "lz4",
+        why: "compresses dumps as older systemd-coredump leaves them",
+        probe: Probe::Program("lz4"),
+        packages: &["lz4"],
+    },
+    Need {
+        what: "bzip2",
+        why: "compresses dumps as people leave them",
+        probe: Probe::Program("bzip2"),
+        packages: &["bzip2"],
+    },
+    Need {
         what: "32-bit C++",
         why: "programs with 4-byte pointers",
         probe: Probe::Compiles {

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
+use topleaked::report::Grouped;
+
 use crate::{Exit, output};
 
 use super::Verb;
@@ -137,32 +139,21 @@ impl Facts {
                 .find_map(|line| line.strip_prefix(prefix)?.strip_prefix(' '))
                 .with_context(|| format!("the bundled truth does not say {prefix:?}"))
         };
+        let count = |digits: &str| anyhow::Ok(Grouped(digits.parse()?).to_string());
         let tcp_clients: u64 =
             truth.lines().filter_map(|line| line.strip_prefix("tcp ")?.split_once(' ')?.1.parse::<u64>().ok()).sum();
         Ok(Facts(vec![
             ("{vtable}", value("vtable-of-TcpClient")?.to_owned()),
             ("{state-offset}", value("offset-of-state")?.to_owned()),
-            ("{connections}", grouped(value("connections")?)),
-            ("{tcp-connected}", grouped(value("tcp Connected")?)),
-            ("{tcp-clients}", grouped(&tcp_clients.to_string())),
+            ("{connections}", count(value("connections")?)?),
+            ("{tcp-connected}", count(value("tcp Connected")?)?),
+            ("{tcp-clients}", Grouped(tcp_clients).to_string()),
         ]))
     }
 
     fn fill(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
-}
-
-/// A number for people: `18256` as `18,256`.
-fn grouped(digits: &str) -> String {
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -177,11 +168,6 @@ mod tests {
                 assert!(!facts.fill(text).contains(['{', '}']), "{text}");
             }
         }
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        assert_eq!(["7", "999", "1000", "18256", "1234567"].map(grouped), ["7", "999", "1,000", "18,256", "1,234,567"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`task`] | what every stage is given (threads, memory budget, progress) and hands back beside its answer (diagnostics) | what the stage does |
 //! | [`image`] | opening any input as an [`image::Image`] | heaps, types |
 //! | [`symbols`] | finding symbol files (build id, debug link, sysroot), names for addresses, demangling | allocations |
+//! | [`types`] | vtables and run-time type information, tables of functions | allocations |
 //! | [`report`] | one model for all answers; renderers: human, gdb, JSON | the terminal |
 //!
 //! It prints nothing and never exits the process: that is the binary's part.
@@ -18,3 +19,4 @@ pub mod image;
 pub mod report;
 pub mod symbols;
 pub mod task;
+pub mod types;

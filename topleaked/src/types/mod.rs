@@ -1,0 +1,33 @@
+//! What the memory of a process says about types, without debug information where there is none.
+//!
+//! Knows vtables and the run-time type information beside them (C++), vtables of trait objects (Rust) and tables of
+//! functions (C), all by their shape in the dump; symbols and debug information make their names better. Refuses to know
+//! allocations.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use topleaked::addr::Addr;
+//! use topleaked::image::{Image, OpenOptions};
+//! use topleaked::symbols::{SymbolOptions, Symbols};
+//! use topleaked::task::Task;
+//! use topleaked::types::Vtables;
+//!
+//! let image = Image::open(Path::new("core"), &OpenOptions::default(), &Task::default())?;
+//! let symbols = Symbols::new(&image, SymbolOptions::default());
+//! let vtables = Vtables::new(&image, &symbols);
+//! if let Some(vtable) = vtables.classify(Addr(0x5555_5555_7d98)) {
+//!     println!("{vtable}"); // vtable of net::Client
+//! }
+//! # Ok::<(), topleaked::image::ImageError>(())
+//! ```
+
+mod dwarf;
+mod functions;
+mod rtti;
+mod rust;
+#[cfg(test)]
+mod tests;
+mod vtable;
+
+pub use functions::{FunctionEntry, FunctionTable};
+pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

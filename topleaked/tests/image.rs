@@ -70,7 +70,7 @@ fn check_whereabouts(options: &[&str], machine: Machine) {
     assert_eq!(executable.file.found.as_ref().map(|found| &found.path), Some(&program.path));
     let text = told(&dead.stdout, "text");
     assert_eq!(image.module_at(text).unwrap().0, id);
-    if !options.contains(&"-static") {
+    if !options.iter().any(|option| option.starts_with("-static")) {
         assert!(image.modules().iter().any(|module| module.role == ModuleRole::Interpreter));
         assert!(image.modules().iter().any(|module| module.name().starts_with(b"libc.so")));
     }
@@ -89,6 +89,8 @@ fn check_whereabouts(options: &[&str], machine: Machine) {
         ("anonymous", MemoryKind::Anonymous),
         ("stack", MemoryKind::Stack),
         ("thread-stack", MemoryKind::Stack),
+        ("tls", MemoryKind::Tls),
+        ("thread-tls", MemoryKind::Tls),
     ] {
         let region = image.region(told(&dead.stdout, name)).unwrap();
         assert_eq!(region.kind, kind, "{name} with {options:?}");
@@ -110,6 +112,11 @@ fn a_process_says_where_its_memory_is() {
 #[test]
 fn a_static_program_at_fixed_addresses_says_where_its_memory_is() {
     check_whereabouts(&["-pthread", "-static"], Machine::X86_64);
+}
+
+#[test]
+fn a_static_program_at_any_address_says_where_its_memory_is() {
+    check_whereabouts(&["-pthread", "-static-pie"], Machine::X86_64);
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub struct Backing(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Mapped { file: File, map: memmap2::Mmap },
+    Mapped { file: Option<File>, map: memmap2::Mmap },
     Memory(Vec<u8>),
 }
 
@@ -34,7 +34,18 @@ impl Backing {
         // under it is accepted: every value read from a dump is treated as hostile, whenever it is read.
         #[allow(unsafe_code)]
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Backing(Inner::Mapped { file, map }))
+        Ok(Backing(Inner::Mapped { file: Some(file), map }))
+    }
+
+    /// Maps all of a regular file and closes it: a process may have more modules than open files are allowed.
+    ///
+    /// # Errors
+    /// As [`Backing::map`].
+    pub fn map_closed(file: File) -> io::Result<Backing> {
+        Ok(match Backing::map(file)?.0 {
+            Inner::Mapped { map, .. } => Backing(Inner::Mapped { file: None, map }),
+            memory => Backing(memory),
+        })
     }
 
     /// Takes bytes that are in memory already.
@@ -50,10 +61,10 @@ impl Backing {
         }
     }
 
-    /// The file behind the bytes; `None` where they are in memory.
+    /// The file behind the bytes, where it was kept open; `None` also where they are in memory.
     pub fn file(&self) -> Option<&File> {
         match &self.0 {
-            Inner::Mapped { file, .. } => Some(file),
+            Inner::Mapped { file, .. } => file.as_ref(),
             Inner::Memory(_) => None,
         }
     }

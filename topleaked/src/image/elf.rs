@@ -58,6 +58,14 @@ pub(super) struct HeaderCount {
     pub(super) guessed: bool,
 }
 
+/// The bytes of a program header of this class.
+pub(super) fn least_program_header_size(target: Target) -> usize {
+    match target.width {
+        Width::W4 => 32,
+        Width::W8 => 56,
+    }
+}
+
 impl Header {
     /// The header at the start of `bytes`; `None` where there is none, or it is cut off, or contradicts itself.
     pub(super) fn parse(bytes: &[u8]) -> Option<Header> {
@@ -92,14 +100,6 @@ impl Header {
         })
     }
 
-    /// The least size of a program header of this class.
-    fn least_header_size(&self) -> u64 {
-        match self.target.width {
-            Width::W4 => 32,
-            Width::W8 => 56,
-        }
-    }
-
     /// How many program headers the file has. More than 65,534 are counted in section 0, which the kernel
     /// writes at the very end; where the dump stops before that, the headers run up to the notes, which
     /// are the first thing after them.
@@ -120,14 +120,16 @@ impl Header {
         }
         let first = self.program_headers(file, 1).next();
         let room = first.and_then(|header| header.offset.checked_sub(self.program_headers_offset));
-        let count = room.map_or(self.raw_count, |room| room / self.program_header_size.max(self.least_header_size()));
+        let count = room.map_or(self.raw_count, |room| {
+            room / self.program_header_size.max(least_program_header_size(self.target) as u64)
+        });
         HeaderCount { count: count.max(self.raw_count), guessed: true }
     }
 
     /// The first `count` program headers, as far as `file` holds them.
     pub(super) fn program_headers<'a>(&self, file: &'a [u8], count: u64) -> impl Iterator<Item = ProgramHeader> + 'a {
         let size = self.program_header_size;
-        let valid = size >= self.least_header_size();
+        let valid = size >= least_program_header_size(self.target) as u64;
         let rest = usize::try_from(self.program_headers_offset).ok().and_then(|at| file.get(at..)).unwrap_or_default();
         let target = self.target;
         rest.chunks_exact(usize::try_from(size).unwrap_or(1).max(1))

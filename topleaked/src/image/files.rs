@@ -6,11 +6,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags};
 
 use super::backing::BackingId;
 use super::module::BuildId;
@@ -36,6 +36,8 @@ pub struct FoundFile {
     pub path: PathBuf,
     /// Its bytes, in the image's address space.
     pub backing: BackingId,
+    /// What showed that it is the module's.
+    pub evidence: Evidence,
 }
 
 /// Why a file that was there was not used.
@@ -64,21 +66,60 @@ pub struct FileSearch {
     pub refused: Vec<(PathBuf, Refusal)>,
 }
 
+/// What showed that a file is the module's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Evidence {
+    /// The build id.
+    BuildId,
+    /// Neither the module nor the file has a build id; the first page, which the dump holds, is the same.
+    FirstPage,
+    /// The dump does not hold the build id; the dynamic section, with the sizes of all tables, is the same.
+    DynamicSection,
+    /// The dump holds neither; the initialised data is the same but for what the program changed.
+    Data,
+    /// The dump holds nothing to compare, and the user named the file.
+    UserSays,
+}
+
 /// Opens a regular file for reading. Anything else is never opened, so that no FIFO blocks and no device acts.
 ///
 /// # Errors
-/// [`Refusal`], and `Unreadable(NotFound)` where nothing is there.
+/// [`Refusal`]: `Unreadable(NotFound)` where nothing is there.
 pub fn open_regular(path: &Path) -> Result<File, Refusal> {
-    // A descriptor that only names the file: opening it so does nothing to what it names.
-    let refuse = |error: rustix::io::Errno| Refusal::Unreadable(io::Error::from(error).kind());
-    let named = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refuse)?;
-    open_named(named)
+    open_named(&name(path)?).map(|opened| opened.file)
+}
+
+/// A file that was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// Device and number of the file: the same under every name.
+    pub(super) identity: (u64, u64),
+}
+
+fn refusal(error: rustix::io::Errno) -> Refusal {
+    Refusal::Unreadable(io::Error::from(error).kind())
+}
+
+/// A descriptor that only names the file: opening it so does nothing to what it names.
+fn name(path: &Path) -> Result<OwnedFd, Refusal> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refusal)
+}
+
+/// The same for a path inside of `root`, which neither links nor `..` lead out of.
+fn name_inside(root: &Path, path: &Path) -> Result<OwnedFd, Refusal> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()).map_err(refusal)?;
+    match rustix::fs::openat2(&folder, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        // Kernels before 5.6, and some sandboxes.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => name(&root.join(path)),
+        named => named.map_err(refusal),
+    }
 }
 
 /// Opens what an `O_PATH` descriptor names, if it is a regular file of a bounded size.
-fn open_named(named: rustix::fd::OwnedFd) -> Result<File, Refusal> {
-    let refuse = |error: rustix::io::Errno| Refusal::Unreadable(io::Error::from(error).kind());
-    let stat = rustix::fs::fstat(&named).map_err(refuse)?;
+fn open_named(named: &OwnedFd) -> Result<Opened, Refusal> {
+    let stat = rustix::fs::fstat(named).map_err(refusal)?;
     if FileType::from_raw_mode(stat.st_mode as RawMode) != FileType::RegularFile {
         return Err(Refusal::NotRegular);
     }
@@ -89,39 +130,71 @@ fn open_named(named: rustix::fd::OwnedFd) -> Result<File, Refusal> {
     // The same file and no other: the path may have come to name something else by now.
     let link = PathBuf::from(format!("/proc/self/fd/{}", named.as_raw_fd()));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    rustix::fs::openat(CWD, &link, flags, Mode::empty()).map(File::from).map_err(refuse)
+    let file = rustix::fs::openat(CWD, &link, flags, Mode::empty()).map(File::from).map_err(refusal)?;
+    Ok(Opened { file, identity: (stat.st_dev, stat.st_ino) })
 }
 
-/// The places where a module's file may lie, most likely first.
+/// A place where a module's file may lie.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The whole path, for people.
+    pub(super) path: PathBuf,
+    /// The folder that must not be left, and the path in it.
+    inside: Option<(PathBuf, PathBuf)>,
+    /// The user named this file for this module.
+    pub(super) named: bool,
+}
+
+impl Place {
+    fn new(path: PathBuf) -> Place {
+        Place { path, inside: None, named: false }
+    }
+
+    /// Opens the file there.
+    ///
+    /// # Errors
+    /// As [`open_regular`].
+    pub(super) fn open(&self) -> Result<Opened, Refusal> {
+        let named = match &self.inside {
+            Some((root, path)) => name_inside(root, path)?,
+            None => name(&self.path)?,
+        };
+        open_named(&named)
+    }
+}
+
+/// The places where a module's file may lie, most likely first: the file that the user named, the recorded path under
+/// the sysroot, the file's name in the folders that the user named, the recorded path, and folders by build id.
 pub(super) fn candidates(
     search: &SearchPaths,
     path: &[u8],
     build_id: Option<&BuildId>,
     is_executable: bool,
-) -> Vec<PathBuf> {
+) -> Vec<Place> {
     let mut places = Vec::new();
     if is_executable {
-        places.extend(search.exe.clone());
+        places.extend(search.exe.clone().map(|path| Place { named: true, ..Place::new(path) }));
     }
-    // A path that climbs leads out of the sysroot.
     let recorded = Path::new(OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path)));
-    let climbs = recorded.components().any(|part| part == std::path::Component::ParentDir);
-    if recorded.is_absolute() && !climbs {
-        if let (Some(sysroot), Ok(relative)) = (&search.sysroot, recorded.strip_prefix("/")) {
-            places.push(sysroot.join(relative));
+    let climbs = recorded.components().any(|part| part == Component::ParentDir);
+    // A path with a zero is no path, and one that is not absolute meant another folder than ours.
+    if !path.contains(&0) && !climbs {
+        if let (Some(root), Ok(relative)) = (&search.sysroot, recorded.strip_prefix("/")) {
+            let inside = Some((root.clone(), relative.to_path_buf()));
+            places.push(Place { path: root.join(relative), inside, named: false });
         }
-        for folder in &search.symbol_dirs {
-            places.extend(recorded.file_name().map(|name| folder.join(name)));
+        let name = recorded.file_name();
+        places.extend(search.symbol_dirs.iter().filter_map(|folder| Some(Place::new(folder.join(name?)))));
+        if recorded.is_absolute() {
+            places.push(Place::new(recorded.to_path_buf()));
         }
-        places.push(recorded.to_path_buf());
     }
-    if let Some(build_id) = build_id {
-        let hex = build_id.to_string();
-        if let Some((head, tail)) = hex.split_at_checked(2) {
-            let inside = PathBuf::from(head).join(tail);
-            places.extend(search.symbol_dirs.iter().map(|folder| folder.join(".build-id").join(&inside)));
-            places.push(Path::new("/usr/lib/.build-id").join(&inside));
-        }
+    if let Some(hex) = build_id.map(BuildId::to_string)
+        && let Some((head, tail)) = hex.split_at_checked(2)
+    {
+        let inside = Path::new(".build-id").join(head).join(tail);
+        places.extend(search.symbol_dirs.iter().map(|folder| Place::new(folder.join(&inside))));
+        places.push(Place::new(Path::new("/usr/lib").join(&inside)));
     }
     places
 }

@@ -17,8 +17,8 @@
 //! ```
 
 mod backing;
-mod core;
 mod elf;
+mod elf_core;
 mod elf_header;
 mod files;
 mod input;
@@ -30,6 +30,7 @@ mod notes;
 mod process;
 mod region;
 mod space;
+mod stacks;
 mod thread;
 
 use std::fs::File;
@@ -41,7 +42,7 @@ use crate::task::{Diagnostic, Task};
 
 pub use backing::{Backing, BackingId};
 pub use elf_header::{core_head_bytes, word_alignment};
-pub use files::{FileSearch, FoundFile, MAX_FILE_BYTES, Refusal, SearchPaths, open_regular};
+pub use files::{Evidence, FileSearch, FoundFile, MAX_FILE_BYTES, Refusal, SearchPaths, open_regular};
 pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use machine::{Machine, Registers};
 pub use module::{BuildId, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSegmentKind};
@@ -97,6 +98,8 @@ pub struct Image {
     modules: Vec<Module>,
     /// Spans of memory and the module they belong to, by address.
     module_memory: Vec<(crate::addr::Span, ModuleId)>,
+    /// Memory of the dynamic linker's own records.
+    linker_memory: Vec<crate::addr::Span>,
     threads: Vec<Thread>,
     process: Process,
     auxv: AuxiliaryVector,
@@ -119,7 +122,7 @@ impl Image {
         if !file.metadata().map_err(open_error)?.is_file() {
             return Err(ImageError::NotRegular { path: path.to_path_buf() });
         }
-        core::load(Backing::map(file).map_err(open_error)?, &options.search)
+        elf_core::load(Backing::map(file).map_err(open_error)?, &options.search)
     }
 
     /// Builds an image from a dump in memory.
@@ -127,7 +130,7 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn from_bytes(dump: Vec<u8>, options: &OpenOptions) -> Result<Image, ImageError> {
-        core::load(Backing::memory(dump), &options.search)
+        elf_core::load(Backing::memory(dump), &options.search)
     }
 
     fn empty(machine: Machine, space: AddressSpace) -> Image {
@@ -136,6 +139,7 @@ impl Image {
             space,
             modules: Vec::new(),
             module_memory: Vec::new(),
+            linker_memory: Vec::new(),
             threads: Vec::new(),
             process: Process::default(),
             auxv: AuxiliaryVector::default(),

@@ -133,7 +133,17 @@ fn thread(data: &[u8], machine: Machine, target: Target) -> Option<Thread> {
     let thread_pointer = layout.and_then(|layout| register(layout.tls?)).filter(|value| *value != 0).map(Addr);
     let signal =
         (number != 0).then_some(Signal { number: number.into(), code: None, fault_address: None, sender_pid: None });
-    Some(Thread { tid, registers, pc, sp, thread_pointer, stack: None, live_stack: None, signal })
+    Some(Thread {
+        tid,
+        registers,
+        pc,
+        sp,
+        thread_pointer,
+        stack: None,
+        live_stack: None,
+        alternate_stack: None,
+        signal,
+    })
 }
 
 /// `NT_386_TLS`: an array of `struct user_desc`, 16 bytes each; `gs` says which is the thread's.

@@ -181,6 +181,28 @@ impl AddressSpace {
         done
     }
 
+    /// The text at `addr` up to its zero, or to `most_bytes`, or to where memory ends; `None` where nothing is to be had.
+    pub fn text(&self, addr: Addr, most_bytes: usize) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        while text.len() < most_bytes {
+            let Some(at) = addr.checked_add(text.len() as u64) else { break };
+            let bytes = self.bytes_from(at);
+            let bytes = bytes.get(..most_bytes - text.len()).unwrap_or(bytes);
+            if bytes.is_empty() {
+                if text.is_empty() {
+                    return None;
+                }
+                break;
+            }
+            let end = bytes.iter().position(|byte| *byte == 0);
+            text.extend_from_slice(bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
+            if end.is_some() {
+                break;
+            }
+        }
+        Some(text)
+    }
+
     /// The word at `addr`, zero-extended, aligned or not; `None` where it is not to be had whole.
     pub fn word(&self, addr: Addr) -> Option<u64> {
         if let Some(word) = self.target.word(self.bytes_from(addr)) {

@@ -24,8 +24,11 @@ pub struct Thread {
     pub thread_pointer: Option<Addr>,
     /// All of its stack, where the stack pointer or the thread pointer tells which memory that is.
     pub stack: Option<Span>,
-    /// The part of `stack` in use: from the red zone below the stack pointer up to its end.
+    /// The part of `stack` in use: from the red zone below the stack pointer up to its end. All of it where the stack
+    /// pointer is elsewhere.
     pub live_stack: Option<Span>,
+    /// Where the stack pointer is elsewhere: the part in use there (a signal handler's stack, a coroutine's).
+    pub alternate_stack: Option<Span>,
     /// The signal delivered to it.
     pub signal: Option<Signal>,
 }

@@ -168,3 +168,91 @@ fn find_core(folder: &Path) -> Option<PathBuf> {
         .map(|entry| entry.path())
         .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("core")))
 }
+
+/// Two dumps of one process: by gdb while it waits, and by the kernel when it then dies.
+#[derive(Debug)]
+pub struct TwoDumps {
+    /// The dump that `gcore` wrote.
+    pub gcore: PathBuf,
+    /// The dump that the kernel wrote, by SIGABRT from outside.
+    pub kernel: PathBuf,
+    /// The first line the program wrote.
+    pub stdout: String,
+    folder: PathBuf,
+}
+
+impl Drop for TwoDumps {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs a program until it has written a line that says `ready`, dumps it with `gcore`, then ends it by SIGABRT.
+///
+/// # Panics
+/// Where the program ends before, or one of the dumps is not written.
+pub fn dump_twice(program: &Program, arguments: &[&str]) -> TwoDumps {
+    use std::io::{BufRead, BufReader};
+    let folder = scratch_folder();
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh"])
+        .arg(&program.path)
+        .args(arguments)
+        .current_dir(&folder)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("sh can be run");
+    let mut stdout = String::new();
+    for line in BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines() {
+        let line = line.expect("the program writes text");
+        if line == "ready" {
+            break;
+        }
+        stdout.push_str(&line);
+        stdout.push('\n');
+    }
+    let pid = child.id().to_string();
+    let gcore = folder.join(format!("by-gdb.{pid}"));
+    let output = Command::new("gcore").arg("-o").arg(folder.join("by-gdb")).arg(&pid).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run gcore: {error}; `cargo xtask test` installs it"));
+    assert!(gcore.exists(), "gcore wrote no dump: {output:?}");
+    let killed = Command::new("sh").args(["-c", &format!("kill -ABRT {pid}")]).status().expect("sh can be run");
+    assert!(killed.success());
+    child.wait().expect("the program ends");
+    let kernel = find_core(&folder).expect("the kernel wrote a dump: core_pattern has to be `core`");
+    TwoDumps { gcore, kernel, stdout, folder }
+}
+
+/// Runs a program of another machine under qemu until it dies by a signal, and hands over the dump that qemu wrote of it.
+/// `machine` is qemu's name (`aarch64`, `s390x`); `root` holds the machine's libraries.
+///
+/// # Panics
+/// Where qemu is missing, or wrote no dump.
+pub fn crash_emulated(machine: &str, root: &Path, program: &Program) -> Crash {
+    let folder = scratch_folder();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh"])
+        .arg(format!("qemu-{machine}"))
+        .arg("-L")
+        .arg(root)
+        .arg(&program.path)
+        .current_dir(&folder)
+        .output()
+        .expect("sh can be run");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let entries = fs::read_dir(&folder).expect("the folder can be read").flatten().map(|entry| entry.path());
+    let mut dumps = Vec::new();
+    for path in entries {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("qemu_") && name.ends_with(".core") {
+            dumps.push(path);
+        } else if name.starts_with("core") {
+            // The kernel dumps the emulator itself as well: of no use, and large.
+            let _ = fs::remove_file(path);
+        }
+    }
+    let core = dumps.pop().unwrap_or_else(|| {
+        panic!("qemu-{machine} wrote no dump; `cargo xtask test` installs it: {output:?}");
+    });
+    Crash { core, stdout, folder }
+}

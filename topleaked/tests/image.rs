@@ -1,8 +1,10 @@
 //! Images of real processes: what the process says of itself is what the image has to find.
 
-use testkit::native::{Build, compile, crash};
+use std::path::Path;
+
+use testkit::native::{Build, compile, crash, crash_emulated, dump_twice};
 use topleaked::addr::Addr;
-use topleaked::image::{Image, Machine, MemoryKind, ModuleRole, OpenOptions};
+use topleaked::image::{Content, Evidence, Image, Machine, MemoryKind, ModuleRole, OpenOptions};
 use topleaked::task::Task;
 
 /// Prints where things are, then dies by SIGSEGV at 0xdead0 with a second thread waiting.
@@ -10,6 +12,7 @@ const WHEREABOUTS: &str = r#"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,7 +30,7 @@ static void *second(void *gate) {
     pause();
     return NULL;
 }
-int main(void) {
+int main(int argc, char **argv) {
     int on_stack = 0;
     static pthread_barrier_t gate;
     pthread_t thread;
@@ -40,6 +43,11 @@ int main(void) {
     fflush(stdout);
     pthread_create(&thread, NULL, second, &gate);
     pthread_barrier_wait(&gate);
+    if (argc > 1 && !strcmp(argv[1], "wait")) {
+        printf("ready\n");
+        fflush(stdout);
+        pause();
+    }
     *(volatile int *)0xdead0 = 1;
 }
 "#;
@@ -122,4 +130,97 @@ fn a_static_program_at_any_address_says_where_its_memory_is() {
 #[test]
 fn a_32_bit_process_says_where_its_memory_is() {
     check_whereabouts(&["-pthread", "-m32"], Machine::X86);
+}
+
+/// What two dumps of one process have to agree on.
+fn summary(image: &Image) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let modules = image.modules().iter().map(|module| {
+        let found = module.file.found.as_ref().map(|found| &found.path);
+        let path = String::from_utf8_lossy(&module.path).into_owned();
+        format!("{path} {:?} {:?} {:?} {found:?}", module.role, module.span, module.build_id)
+    });
+    let threads = image.threads().iter().map(|thread| {
+        format!("{} {:?} {:?} {:?} {:?}", thread.tid, thread.pc, thread.sp, thread.stack, thread.live_stack)
+    });
+    // Memory that has bytes; what the kernel keeps for itself, and memory without access, only its own dump lists.
+    let regions = image.regions().iter().filter(|region| {
+        !matches!(region.kind, MemoryKind::Guard | MemoryKind::Vdso)
+            && !image.space().bytes_from(region.span.start()).is_empty()
+    });
+    let regions =
+        regions.map(|region| format!("{:?} {} {:?} {:?}", region.span, region.kind, region.module, region.thread));
+    (modules.collect(), threads.collect(), regions.collect())
+}
+
+#[test]
+fn dumps_of_one_process_by_the_kernel_and_by_gdb_agree() {
+    let build = Build { compiler: "cc", options: &["-pthread"] };
+    let program = compile("whereabouts", "c", WHEREABOUTS, &build);
+    let dumps = dump_twice(&program, &["wait"]);
+    let open = |path: &Path| Image::open(path, &OpenOptions::default(), &Task::default()).unwrap();
+    let (kernel, gcore) = (open(&dumps.kernel), open(&dumps.gcore));
+    assert_eq!((kernel.diagnostics(), gcore.diagnostics()), (&[][..], &[][..]));
+    let (kernel_summary, gcore_summary) = (summary(&kernel), summary(&gcore));
+    assert_eq!(kernel_summary.0, gcore_summary.0);
+    assert_eq!(kernel_summary.1, gcore_summary.1);
+    assert_eq!(kernel_summary.2, gcore_summary.2);
+    assert_eq!(kernel.process().signal.and_then(|signal| signal.name(Machine::X86_64)), Some("SIGABRT"));
+    assert_eq!(gcore.process().signal, None, "gdb stopped it; it did not die");
+    // gcore leaves code out of its segments; it comes from the file all the same.
+    let text = told(&dumps.stdout, "text");
+    let content = gcore.space().find_segment(text).unwrap().content;
+    assert!(matches!(content, Content::Elided(..)));
+    assert_eq!(gcore.space().word(text), kernel.space().word(text));
+    let stack = told(&dumps.stdout, "stack");
+    assert_eq!(gcore.region(stack).unwrap().kind, MemoryKind::Stack);
+}
+
+/// A dump that an emulator wrote holds neither a list of files nor any page of code, so no build id either.
+fn check_emulated(machine: &str, options: &[&str], expected: Machine, evidence: Evidence) {
+    let compiler = format!("{machine}-linux-gnu-gcc-12");
+    let program = compile("emulated", "c", WHEREABOUTS, &Build { compiler: &compiler, options });
+    let root = Path::new("/usr").join(format!("{machine}-linux-gnu"));
+    let dead = crash_emulated(machine, &root, &program);
+    let mut open = OpenOptions::default();
+    open.search.sysroot = Some(root);
+    let image = Image::open(&dead.core, &open, &Task::default()).unwrap();
+    assert_eq!(image.machine(), expected);
+    let (_, executable) = image.executable().unwrap();
+    assert_eq!(executable.path, program.path.as_os_str().as_encoded_bytes());
+    assert_eq!(executable.file.found.as_ref().unwrap().evidence, evidence);
+    assert!(executable.build_id.is_some());
+    if !options.contains(&"-static") {
+        let libc = image.modules().iter().find(|module| module.name().starts_with(b"libc.so")).unwrap();
+        assert!(libc.file.found.is_some(), "{libc:?}");
+        let has_interpreter = image.modules().iter().any(|module| module.role == ModuleRole::Interpreter);
+        assert!(has_interpreter, "{:#?} {:?}", image.modules(), image.auxv());
+    }
+    for (name, kind) in [
+        ("text", MemoryKind::Text),
+        ("data", MemoryKind::Data),
+        ("bss", MemoryKind::Bss),
+        ("heap", MemoryKind::MainHeap),
+        ("anonymous", MemoryKind::Anonymous),
+        ("stack", MemoryKind::Stack),
+        ("thread-stack", MemoryKind::Stack),
+    ] {
+        let region = image.region(told(&dead.stdout, name)).unwrap();
+        assert_eq!(region.kind, kind, "{name} on {machine} with {options:?}");
+    }
+    assert_eq!(image.threads().len(), 2);
+    assert_eq!(image.process().signal.unwrap().name(expected), Some("SIGSEGV"));
+    assert!(image.space().word(told(&dead.stdout, "text")).is_some());
+    assert_eq!(image.diagnostics(), []);
+}
+
+#[test]
+fn a_64_bit_arm_process_says_where_its_memory_is() {
+    check_emulated("aarch64", &["-pthread"], Machine::Aarch64, Evidence::DynamicSection);
+    check_emulated("aarch64", &["-pthread", "-static"], Machine::Aarch64, Evidence::Data);
+}
+
+#[test]
+fn a_big_endian_process_says_where_its_memory_is() {
+    check_emulated("s390x", &["-pthread"], Machine::S390, Evidence::DynamicSection);
+    check_emulated("s390x", &["-pthread", "-static"], Machine::S390, Evidence::Data);
 }

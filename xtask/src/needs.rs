@@ -98,6 +98,24 @@ const NEEDS: &[Need] = &[
         probe: Probe::Compiles { compiler: "musl-gcc", options: &["-x", "c"], source: C },
         packages: &["musl-tools"],
     },
+    Need {
+        what: "emulator of other machines",
+        why: "runs programs for 64-bit ARM and IBM Z, and dumps them",
+        probe: Probe::Program("qemu-s390x"),
+        packages: &["qemu-user"],
+    },
+    Need {
+        what: "64-bit ARM compiler",
+        why: "programs of another machine",
+        probe: Probe::Compiles { compiler: "aarch64-linux-gnu-g++-{v}", options: &["-x", "c++"], source: CPLUSPLUS },
+        packages: &["g++-{v}-aarch64-linux-gnu"],
+    },
+    Need {
+        what: "IBM Z compiler",
+        why: "programs whose words have the most significant byte first",
+        probe: Probe::Compiles { compiler: "s390x-linux-gnu-g++-{v}", options: &["-x", "c++"], source: CPLUSPLUS },
+        packages: &["g++-{v}-s390x-linux-gnu"],
+    },
 ];
 
 /// Installs what is missing, or says in one line what to install.

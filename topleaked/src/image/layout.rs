@@ -252,6 +252,8 @@ fn paint_modules(image: &Image, painter: &mut Painter) {
         }
         for segment in module.segments(ModuleSegmentKind::Relro) {
             let Some(span) = module.segment_span(segment) else { continue };
+            // What stands before it in its first page is what stands there in the file.
+            let span = Span::new(span.start().align_down(4096), span.end()).unwrap_or(span);
             painter.paint(span, claim(MemoryKind::Relro));
         }
     }
@@ -273,7 +275,7 @@ fn paint_kernel(image: &Image, painter: &mut Painter) {
         while let Some(below) = end.checked_sub(1).and_then(|below| painter.at(below)).map(|region| region.span) {
             let far = module.span.start().0 - below.start().0 > MOST_VVAR_BYTES;
             let writable = image.space.find_segment(below.start()).is_none_or(|segment| segment.permissions.write);
-            if far || writable || !image.space.bytes_from(below.start()).is_empty() {
+            if far || writable {
                 break;
             }
             painter.paint(below, claim);

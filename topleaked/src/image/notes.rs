@@ -72,11 +72,12 @@ pub(super) fn read(
             }
             (b"CORE", NT_SIGINFO) => {
                 if let Some(signal) = siginfo(note.data, machine, target) {
-                    // After the thread it belongs to, in the kernel's order and in gdb's.
-                    if let Some(thread) = into.threads.last_mut() {
-                        thread.signal = Some(signal);
+                    // After the thread it belongs to, in the kernel's order and in gdb's. What gdb stopped the thread
+                    // with for `gcore` is in no thread's status: nothing was delivered then.
+                    let status = into.threads.last_mut().and_then(|thread| thread.signal.as_mut());
+                    if let Some(status) = status.filter(|status| status.number == signal.number) {
+                        *status = signal;
                     }
-                    into.process.signal.get_or_insert(signal);
                 }
             }
             (b"LINUX", NT_386_TLS) => {
@@ -93,6 +94,7 @@ pub(super) fn read(
             _ => {}
         }
     }
+    into.process.signal = into.threads.first().and_then(|thread| thread.signal);
     if notes.is_cut_off() {
         diagnostics.push(Diagnostic {
             code: "notes-cut-off",

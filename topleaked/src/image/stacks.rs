@@ -30,6 +30,7 @@ pub(super) fn settle(image: &mut Image, painter: &mut Painter) {
         let found = find(image, painter, index);
         if let Some(stack) = found.stack {
             paint(painter, stack, MemoryKind::Stack, id);
+            paint_guard(image, painter, stack);
         }
         if let Some(alternate) = found.alternate {
             paint(painter, alternate, MemoryKind::Stack, id);
@@ -71,6 +72,15 @@ fn paint(painter: &mut Painter, span: Span, kind: MemoryKind, thread: ThreadId) 
     painter.paint(span, |old| {
         (old.kind == MemoryKind::Anonymous).then_some(Region { kind, thread: Some(thread), ..*old })
     });
+}
+
+/// gdb writes the guard pages below a stack as if they could be read.
+fn paint_guard(image: &Image, painter: &mut Painter, stack: Span) {
+    let below = stack.start().checked_sub(1).and_then(|below| painter.at(below)).copied();
+    let Some(below) = below.filter(|region| region.kind == MemoryKind::Anonymous) else { return };
+    if image.space.find_segment(below.span.start()).is_some_and(|segment| !segment.permissions.write) {
+        painter.paint(below.span, |old| Some(Region { kind: MemoryKind::Guard, ..*old }));
+    }
 }
 
 #[derive(Default)]

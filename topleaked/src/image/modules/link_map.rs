@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::addr::{Addr, Span};
 
+use super::super::module::{Module, ModuleSegmentKind};
 use super::super::space::AddressSpace;
 use super::{MAX_MODULES, headers};
 
@@ -32,8 +33,9 @@ pub(super) struct Broken {
     pub(super) how: &'static str,
 }
 
-/// Reads the list that the executable's dynamic section leads to. Each record is visited once.
-pub(super) fn read(space: &AddressSpace, dynamic: Span) -> (Vec<Linked>, Option<Broken>) {
+/// Reads the list that the executable's dynamic section leads to. Each record is visited once. The interpreter's name
+/// lies among the executable's read-only data, which may be in its file alone.
+pub(super) fn read(space: &AddressSpace, executable: &Module, dynamic: Span) -> (Vec<Linked>, Option<Broken>) {
     let mut linked = Vec::new();
     let debug = headers::dynamic_entries(space, dynamic).find(|(tag, _)| *tag == DT_DEBUG);
     let Some((_, debug)) = debug.filter(|(_, value)| *value != 0) else { return (linked, None) };
@@ -54,10 +56,23 @@ pub(super) fn read(space: &AddressSpace, dynamic: Span) -> (Vec<Linked>, Option<
         let (Some(bias), Some(name), Some(dynamic), Some(after)) = (field(0), field(1), field(2), field(3)) else {
             return (linked, Some(Broken { at: next, how: "breaks off" }));
         };
-        let name = space.text(Addr(name), MAX_PATH_BYTES).unwrap_or_default();
+        let name = space.text(Addr(name), MAX_PATH_BYTES).or_else(|| text_in_file(space, executable, Addr(name)));
+        let name = name.unwrap_or_default();
         let memory = Span::with_size(next, LINK_MAP_WORDS * width).unwrap_or_default();
         linked.push(Linked { bias, name, dynamic: Addr(dynamic), memory });
         next = Addr(after);
     }
     (linked, None)
+}
+
+fn text_in_file(space: &AddressSpace, module: &Module, addr: Addr) -> Option<Vec<u8>> {
+    let bytes = space.backing(module.file.found.as_ref()?.backing).bytes();
+    let vaddr = module.link_time(addr);
+    let offset = module.segments(ModuleSegmentKind::Load).find_map(|segment| {
+        let into = vaddr.checked_sub(segment.vaddr).filter(|into| *into < segment.filesz)?;
+        segment.offset.checked_add(into)
+    })?;
+    let rest = bytes.get(usize::try_from(offset).ok()?..)?;
+    let rest = rest.get(..MAX_PATH_BYTES).unwrap_or(rest);
+    Some(rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
 }

@@ -174,9 +174,9 @@ fn linked_modules(image: &Image, drafts: &[Draft]) -> (Vec<link_map::Linked>, Op
     let executable = drafts.iter().find(|draft| draft.module.role == ModuleRole::Executable);
     let dynamic = executable.filter(|draft| draft.bias.is_some()).and_then(|draft| {
         let segment = draft.module.segments(ModuleSegmentKind::Dynamic).next()?;
-        draft.module.segment_span(segment)
+        Some((&draft.module, draft.module.segment_span(segment)?))
     });
-    dynamic.map_or((Vec::new(), None), |dynamic| link_map::read(&image.space, dynamic))
+    dynamic.map_or((Vec::new(), None), |(module, dynamic)| link_map::read(&image.space, module, dynamic))
 }
 
 fn add_linked(space: &AddressSpace, drafts: &mut Vec<Draft>, linked: &[link_map::Linked]) {

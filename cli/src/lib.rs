@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use topleaked::report::SafeText;
 
 pub mod command_line;
+pub mod dump;
 pub mod means;
 pub mod output;
 pub mod syntax;

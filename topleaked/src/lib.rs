@@ -10,6 +10,7 @@
 //! | [`image`] | opening any input as an [`image::Image`] | heaps, types |
 //! | [`symbols`] | finding symbol files (build id, debug link, sysroot), names for addresses, demangling | allocations |
 //! | [`types`] | vtables and run-time type information, tables of functions | allocations |
+//! | [`session`] | which stages a question needs; runs each once | output formats |
 //! | [`report`] | one model for all answers; renderers: human, gdb, JSON | the terminal |
 //!
 //! It prints nothing and never exits the process: that is the binary's part.
@@ -17,6 +18,7 @@
 pub mod addr;
 pub mod image;
 pub mod report;
+pub mod session;
 pub mod symbols;
 pub mod task;
 pub mod types;

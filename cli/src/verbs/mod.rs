@@ -9,10 +9,16 @@ use crate::Exit;
 
 mod completions;
 mod demo;
+mod info;
 mod man;
 
 /// All verbs, in the order of the help.
-pub static VERBS: &[Row] = &[Row::of::<demo::Demo>(), Row::of::<completions::Completions>(), Row::of::<man::Man>()];
+pub static VERBS: &[Row] = &[
+    Row::of::<info::InfoVerb>(),
+    Row::of::<demo::Demo>(),
+    Row::of::<completions::Completions>(),
+    Row::of::<man::Man>(),
+];
 
 /// What a verb has to say of itself.
 pub trait Verb: clap::Args {

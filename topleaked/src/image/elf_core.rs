@@ -15,8 +15,9 @@ use super::elf::{self, Header};
 use super::files::SearchPaths;
 use super::machine::Machine;
 use super::notes::{self, CoreNotes};
+use super::process::AuxiliaryVector;
 use super::space::{AddressSpace, Content, MissingReason, Permissions, Segment};
-use super::{Image, ImageError, layout, modules};
+use super::{Image, ImageError, arguments, layout, modules};
 
 /// One `PT_LOAD` of the dump, or what is left of it where another one came first.
 struct Load {
@@ -101,7 +102,26 @@ pub(super) fn load(dump: Backing, search: &SearchPaths) -> Result<Image, ImageEr
     image.mapped_files = core_notes.files;
     modules::find(&mut image, search);
     layout::settle(&mut image);
+    settle_process(&mut image);
     Ok(image)
+}
+
+/// Fills in what the process's note is too small for.
+fn settle_process(image: &mut Image) {
+    let path = image.executable().map(|(_, module)| module.path.clone()).filter(|path| !path.is_empty());
+    image.process.executable = path;
+    if !image.process.arguments_cut {
+        return;
+    }
+    let marker = image.auxv.get(AuxiliaryVector::RANDOM).map(Addr);
+    let Some(stack) = marker.and_then(|addr| image.region(addr)).map(|region| region.span) else { return };
+    let Some(all) = arguments::find(&image.space, &image.auxv, stack) else { return };
+    // A program may have written something else over them; then the note is right.
+    let noted = image.process.arguments.join(&b' ');
+    if all.join(&b' ').starts_with(&noted) {
+        image.process.arguments = all;
+        image.process.arguments_cut = false;
+    }
 }
 
 /// As many of `size` bytes from `offset` as there are.

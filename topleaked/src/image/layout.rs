@@ -81,7 +81,9 @@ fn file_maps(image: &Image) -> Vec<FileMap> {
             else {
                 continue;
             };
-            let size = segment.filesz.saturating_add(into_page);
+            // The rest of the last page mirrors the file too, unless the program may have zeroed it.
+            let whole_pages = if segment.flags & 2 == 0 { 4095 } else { 0 };
+            let size = segment.filesz.saturating_add(into_page).saturating_add(whole_pages) & !whole_pages;
             let span = Span::with_size(start, size).filter(|span| !span.is_empty());
             maps.extend(span.map(|span| FileMap { span, file_offset, module: Some(ModuleId(index)) }));
         }

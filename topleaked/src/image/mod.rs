@@ -16,6 +16,7 @@
 //! # Ok::<(), topleaked::image::ImageError>(())
 //! ```
 
+mod arguments;
 mod backing;
 mod elf;
 mod elf_core;
@@ -32,8 +33,8 @@ mod region;
 mod space;
 mod stacks;
 mod thread;
+mod unpack;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -62,19 +63,24 @@ pub struct OpenOptions {
 /// Why an input did not become an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The file cannot be opened or mapped.
-    #[error("cannot open {path}")]
-    Open {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The file cannot be mapped.
+    #[error("cannot map {}: {source}", path.display())]
+    Map {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// It is a folder, a device, a FIFO.
-    #[error("{path} is not a regular file; unpack or copy the dump to one")]
-    NotRegular {
-        /// The file.
-        path: PathBuf,
+    /// A dump that comes compressed or through a pipe cannot be held.
+    #[error("cannot unpack {name} (large dumps go to the folder that TMPDIR names): {source}")]
+    Unpack {
+        /// The input.
+        name: String,
+        /// What the system or the decompressor says.
+        source: io::Error,
     },
     /// It does not start as an ELF file does.
     #[error("not a core dump: it does not start as an ELF file; `topleaked FILE` counts the words of any file")]
@@ -116,13 +122,29 @@ impl Image {
     /// # Errors
     /// [`ImageError`] where the file cannot be read or is no dump. A damaged or truncated dump is no error:
     /// the image holds what is there, and [`Image::diagnostics`] says what is not.
-    pub fn open(path: &Path, options: &OpenOptions, _task: &Task) -> Result<Image, ImageError> {
-        let open_error = |source| ImageError::Open { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(open_error)?;
-        if !file.metadata().map_err(open_error)?.is_file() {
-            return Err(ImageError::NotRegular { path: path.to_path_buf() });
-        }
-        elf_core::load(Backing::map(file).map_err(open_error)?, &options.search)
+    pub fn open(path: &Path, options: &OpenOptions, task: &Task) -> Result<Image, ImageError> {
+        Image::from_input(Input::open(path, task)?, path, options, task)
+    }
+
+    /// Builds an image from an input that `path` names for people. A stream is held whole: in memory where half of the
+    /// budget has room for it, else in a temporary file, which a diagnostic then tells.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn from_input(input: Input, path: &Path, options: &OpenOptions, task: &Task) -> Result<Image, ImageError> {
+        let (backing, diagnostics) = match input {
+            Input::File(regular) => {
+                let mapped = Backing::map(regular.file);
+                (mapped.map_err(|source| ImageError::Map { path: path.into(), source })?, Vec::new())
+            }
+            Input::Stream(stream) => {
+                let held = unpack::hold(stream, &path.display().to_string(), task)?;
+                (held.backing, held.diagnostics)
+            }
+        };
+        let mut image = elf_core::load(backing, &options.search)?;
+        image.diagnostics.splice(..0, diagnostics);
+        Ok(image)
     }
 
     /// Builds an image from a dump in memory.
@@ -218,6 +240,12 @@ impl Image {
     pub fn region(&self, addr: Addr) -> Option<&Region> {
         let at = self.regions.partition_point(|region| region.span.end() <= addr);
         self.regions.get(at).filter(|region| region.span.contains(addr))
+    }
+
+    /// The regions from the one that holds `addr`, or the first above it, on.
+    pub fn regions_from(&self, addr: Addr) -> &[Region] {
+        let at = self.regions.partition_point(|region| region.span.end() <= addr);
+        self.regions.get(at..).unwrap_or_default()
     }
 
     /// What weakens the answers from this image.

@@ -141,6 +141,13 @@ impl AddressSpace {
         self.segments.get(at).filter(|segment| segment.span.contains(addr))
     }
 
+    /// The segments that have bytes of `span`, by address.
+    pub fn segments_in(&self, span: Span) -> impl Iterator<Item = &Segment> {
+        let from = self.segments.partition_point(|segment| segment.span.end() <= span.start());
+        let rest = self.segments.get(from..).unwrap_or_default();
+        rest.iter().take_while(move |segment| segment.span.start() < span.end())
+    }
+
     /// The bytes of one segment of this space; empty where they are missing.
     pub fn segment_bytes(&self, segment: &Segment) -> &[u8] {
         let (Content::Present(id, offset) | Content::Elided(id, offset)) = segment.content else {

@@ -27,6 +27,7 @@
 
 mod amounts;
 mod hex;
+mod info;
 mod json;
 mod safe_text;
 mod table;
@@ -38,6 +39,7 @@ use crate::task::Diagnostic;
 
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
 pub use hex::Hex;
+pub use info::Info;
 pub use safe_text::SafeText;
 pub use table::{Column, Table};
 pub use words::{MemberValues, ValueRow, WordKind, WordRow, Words, WriteGdb};

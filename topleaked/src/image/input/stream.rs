@@ -15,8 +15,8 @@ pub struct Stream {
     step: usize,
     /// Whether a reader asked for bytes and was told that there are none.
     ran_dry: bool,
-    pub(super) compression: Option<Compression>,
-    pub(super) reserved_bytes: u64,
+    pub(in crate::image) compression: Option<Compression>,
+    pub(in crate::image) reserved_bytes: u64,
 }
 
 impl fmt::Debug for Stream {

@@ -36,10 +36,10 @@ pub(super) fn agree(
     if let Some(wanted) = &module.build_id {
         return verdict(file.build_id.as_ref() == Some(wanted), Evidence::BuildId);
     }
-    if !module.program_headers.is_empty() {
-        if let Some(same) = first_page(space, module, bytes) {
-            return verdict(same, Evidence::FirstPage);
-        }
+    if !module.program_headers.is_empty()
+        && let Some(same) = first_page(space, module, bytes)
+    {
+        return verdict(same, Evidence::FirstPage);
     }
     if let Some(same) = dynamic(space, file, bytes) {
         return verdict(same, Evidence::DynamicSection);

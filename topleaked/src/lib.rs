@@ -5,13 +5,17 @@
 //!
 //! | room | knows | refuses to know |
 //! |---|---|---|
-//! | [`addr`] | addresses, spans, words, width and byte order | files |
-//! | [`task`] | what every stage is given (threads, memory budget, progress) and hands back beside its answer (diagnostics) | what the stage does |
-//! | [`image`] | opening any input as an [`image::Image`] | heaps, types |
-//! | [`symbols`] | finding symbol files (build id, debug link, sysroot), names for addresses, demangling | allocations |
-//! | [`types`] | vtables and run-time type information, tables of functions | allocations |
-//! | [`session`] | which stages a question needs; runs each once | output formats |
-//! | [`report`] | one model for all answers; renderers: human, gdb, JSON | the terminal |
+//! | `addr` | addresses, spans, words, width and byte order | files |
+//! | `task` | what every stage is given (threads, memory budget, progress) and hands back beside its answer (diagnostics) | what the stage does |
+//! | `image` | opening any input; a dump as an image: memory, modules, threads | heaps, types |
+//! | `words` | exact counts of the most frequent words, and of values at an offset from each match | what a word means |
+//! | `symbols` | finding symbol files (build id, debug link, sysroot), names for addresses, demangling | allocations |
+//! | `types` | vtables and run-time type information, tables of functions, layouts from debug information | allocations |
+//! | `heap` | the allocation table; one walker for each allocator | what is in an allocation |
+//! | `graph` | roots, references between allocations, reachability, clusters, paths | types |
+//! | `insight` | what words and objects tell: the answers behind the verbs | how an answer is printed |
+//! | `session` | which stages a question needs; runs each once | output formats |
+//! | `report` | one model for all answers; renderers: human, gdb, JSON | the terminal |
 //!
 //! It prints nothing and never exits the process: that is the binary's part.
 
@@ -22,3 +26,4 @@ pub mod session;
 pub mod symbols;
 pub mod task;
 pub mod types;
+pub mod words;

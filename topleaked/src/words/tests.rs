@@ -1,0 +1,332 @@
+//! The engine against a plain sort.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::addr::{Addr, ByteOrder, Target, Width};
+use crate::task::Task;
+
+fn task(threads: usize, memory_budget_bytes: u64) -> Task {
+    Task { threads: NonZeroUsize::new(threads).unwrap(), memory_budget_bytes, ..Task::default() }
+}
+
+/// What the documentation says, in the plainest way.
+fn naive(parts: &[&[u8]], question: &Question<'_>) -> Vec<(u64, u64)> {
+    let width = question.target.width.bytes();
+    let mut counts = BTreeMap::new();
+    for part in parts {
+        for chunk in part.chunks(width) {
+            let word = match question.target.word(chunk) {
+                Some(word) => word,
+                None if question.tail == Tail::Zero => 0,
+                None => continue,
+            };
+            let kept = match question.keep {
+                Keep::All => true,
+                Keep::Within(spans) => spans.iter().any(|span| span.contains(Addr(word))),
+            };
+            if kept {
+                *counts.entry(word).or_insert(0u64) += 1;
+            }
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(value, count)| (u64::MAX - count, *value));
+    counts.truncate(usize::try_from(question.n).unwrap_or(usize::MAX));
+    counts
+}
+
+fn pairs(counts: &Counts) -> Vec<(u64, u64)> {
+    counts.top.iter().map(|count| (count.value, count.count)).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    File,
+    Slices,
+    Stream,
+}
+
+/// The answer by one kind of source; a stream has one part.
+fn count(kind: Kind, parts: &[&[u8]], question: &Question<'_>, task: &Task) -> Result<Counts, Error> {
+    match kind {
+        Kind::Slices => count_words(Source::Slices(parts), question, task),
+        Kind::Stream => count_words(Source::Stream(&mut parts.concat().as_slice()), question, task),
+        Kind::File => {
+            let mut file = tempfile::tempfile().unwrap();
+            let mut extents = Vec::new();
+            for part in parts {
+                file.write_all(b"gap").unwrap();
+                extents.push((file.metadata().unwrap().len(), part.len() as u64));
+                file.write_all(part).unwrap();
+            }
+            let extents: Vec<_> = extents
+                .iter()
+                .map(|(offset, size_bytes)| Extent { file: &file, offset: *offset, size_bytes: *size_bytes })
+                .collect();
+            count_words(Source::Extents(&extents), question, task)
+        }
+    }
+}
+
+fn words(values: &[u64], width: usize) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()[..width].to_vec()).collect()
+}
+
+/// Distributions that each defeat some shortcut.
+fn distribution() -> impl Strategy<Value = Vec<u64>> {
+    let size = 0..3000usize;
+    prop_oneof![
+        // All equal.
+        (any::<u64>(), size.clone()).prop_map(|(value, size)| vec![value; size]),
+        // All different.
+        (any::<u64>(), size.clone())
+            .prop_map(|(seed, size)| (0..size as u64).map(|i| seed.wrapping_add(i * 0x9e37_79b9)).collect()),
+        // Each twice.
+        size.clone().prop_map(|size| (0..size as u64).map(|i| (i / 2).wrapping_mul(0xff51_afd7_ed55_8ccd)).collect()),
+        // A few hot ones, a tail, zeros.
+        (proptest::collection::vec(any::<u64>(), 1..20), proptest::collection::vec(any::<(u8, u64)>(), size)).prop_map(
+            |(hot, picks)| picks
+                .into_iter()
+                .map(|(kind, value)| match kind {
+                    0..60 => 0,
+                    60..160 => hot[value as usize % hot.len()],
+                    _ => value,
+                })
+                .collect()
+        ),
+        // Values that differ in their highest bits alone.
+        proptest::collection::vec(0u64..2000, 0..3000).prop_map(|values| values.into_iter().map(|v| v << 52).collect()),
+        // Ties.
+        proptest::collection::vec(0u64..40, 0..3000),
+    ]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let width = prop_oneof![Just(Width::W4), Just(Width::W8)];
+    let order = prop_oneof![Just(ByteOrder::Little), Just(ByteOrder::Big)];
+    (width, order).prop_map(|(width, order)| Target { width, order })
+}
+
+fn n() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), Just(10), Just(100), Just(u64::MAX), 0..3000u64]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn every_path_equals_sort_and_count(
+        values in distribution(),
+        target in target(),
+        tail_bytes in 0..8usize,
+        cut in any::<prop::sample::Index>(),
+        skip in 0..8usize,
+        tail in prop_oneof![Just(Tail::Zero), Just(Tail::Ignore)],
+        n in n(),
+        threads in 1..4usize,
+        kind in prop_oneof![Just(Kind::File), Just(Kind::Slices), Just(Kind::Stream)],
+        isa in prop_oneof![Just(Isa::Portable), Just(Isa::Avx2), Just(Isa::Avx512)],
+        budget in prop_oneof![Just(256u64 << 10), Just(1 << 20), Just(64 << 20)],
+    ) {
+        let mut bytes = vec![0xa5; skip];
+        bytes.extend(words(&values, target.width.bytes()));
+        bytes.extend(vec![0x5a; tail_bytes]);
+        let bytes = &bytes[skip..];
+        let (left, right) = bytes.split_at(cut.index(bytes.len() + 1));
+        let parts = if kind == Kind::Stream { vec![bytes] } else { vec![left, right] };
+        let question = Question { n, target, tail, keep: Keep::All, isa: Some(isa) };
+        let counts = count(kind, &parts, &question, &task(threads, budget)).unwrap();
+        prop_assert_eq!(pairs(&counts), naive(&parts, &question));
+        let width = target.width.bytes();
+        let total: usize = parts.iter().map(|part| if tail == Tail::Zero { part.len().div_ceil(width) } else { part.len() / width }).sum();
+        prop_assert_eq!(counts.total_words, total as u64);
+    }
+
+    #[test]
+    fn only_words_in_the_ranges_count(
+        values in proptest::collection::vec(0u64..5000, 0..2000),
+        starts in proptest::collection::vec((0u64..60, 1u64..30), 0..100),
+        isa in prop_oneof![Just(Isa::Portable), Just(Isa::Avx2), Just(Isa::Avx512)],
+        target in target(),
+    ) {
+        let mut at = 0;
+        let mut spans = Vec::new();
+        for (gap, size) in starts {
+            spans.push(Span::with_size(Addr(at + gap), size).unwrap());
+            at += gap + size;
+        }
+        let bytes = words(&values, 8);
+        let question = Question { n: 20, target, tail: Tail::Ignore, keep: Keep::Within(&spans), isa: Some(isa) };
+        let counts = count(Kind::Slices, &[&bytes], &question, &task(2, 1 << 20)).unwrap();
+        prop_assert_eq!(pairs(&counts), naive(&[&bytes], &question));
+    }
+}
+
+/// `count_members` as the documentation says it, for one part.
+fn naive_members(bytes: &[u8], search: &Search) -> (u64, Vec<(u64, u64)>) {
+    let width = search.target.width.bytes();
+    let whole = bytes.len() / width * width;
+    let mut padded = bytes[..whole].to_vec();
+    if bytes.len() > whole && search.tail == Tail::Zero {
+        padded.resize(whole + width, 0);
+    }
+    let mut matches = 0;
+    let mut values = BTreeMap::new();
+    for position in (0..padded.len()).step_by(width) {
+        if search.target.word(&padded[position..]) != Some(search.value) {
+            continue;
+        }
+        matches += 1;
+        let Some(MemberAt { offset, member: Member::Bits(size) }) = search.member else { continue };
+        let Ok(start) = usize::try_from(position as i128 + i128::from(offset)) else { continue };
+        if start > padded.len() - width {
+            continue;
+        }
+        let Some(raw) = padded.get(start..start + usize::from(size)) else { continue };
+        let value = match search.target.order {
+            ByteOrder::Little => raw.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)),
+            ByteOrder::Big => raw.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
+        *values.entry(value).or_insert(0) += 1;
+    }
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by_key(|(value, count)| (u64::MAX - count, *value));
+    values.truncate(usize::try_from(search.n).unwrap_or(usize::MAX));
+    (matches, values)
+}
+
+fn members(kind: Kind, bytes: &[u8], search: &Search, task: &Task) -> Result<MemberCounts, Error> {
+    match kind {
+        Kind::Slices => count_members(Source::Slices(&[bytes]), search, task),
+        Kind::Stream => count_members(Source::Stream(&mut &*bytes), search, task),
+        Kind::File => {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(b"gap").unwrap();
+            file.write_all(bytes).unwrap();
+            let extent = Extent { file: &file, offset: 3, size_bytes: bytes.len() as u64 };
+            count_members(Source::Extents(&[extent]), search, task)
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn members_equal_a_plain_reading(
+        values in proptest::collection::vec(prop_oneof![Just(0u64), Just(7), Just(7 << 32), any::<u64>()], 0..2000),
+        target in target(),
+        value in prop_oneof![Just(0u64), Just(7), Just(7 << 56)],
+        size in prop_oneof![Just(None), Just(Some(1u8)), Just(Some(2)), Just(Some(4)), Just(Some(8))],
+        offset in prop_oneof![-40..40i64, -9000..9000i64, Just(i64::MIN), Just(i64::MAX)],
+        tail_bytes in 0..8usize,
+        tail in prop_oneof![Just(Tail::Zero), Just(Tail::Ignore)],
+        n in n(),
+        kind in prop_oneof![Just(Kind::File), Just(Kind::Slices), Just(Kind::Stream)],
+        budget in prop_oneof![Just(64u64 << 10), Just(16 << 20)],
+        isa in prop_oneof![Just(Isa::Portable), Just(Isa::Avx2), Just(Isa::Avx512)],
+    ) {
+        let n = if budget < 1 << 20 { n.min(20) } else { n };
+        let mut bytes = words(&values, 8);
+        bytes.extend(vec![0x5a; tail_bytes]);
+        let member = size.map(|size| MemberAt { offset, member: Member::Bits(size) });
+        let search = Search { value, member, n, target, tail, isa: Some(isa) };
+        let counts = members(kind, &bytes, &search, &task(2, budget)).unwrap();
+        let (matches, top) = naive_members(&bytes, &search);
+        prop_assert_eq!(counts.top.iter().map(|count| (count.value, count.count)).collect::<Vec<_>>(), top);
+        prop_assert_eq!(counts.matches, matches);
+    }
+}
+
+#[test]
+fn strings_end_at_a_zero_byte_the_limit_or_the_end() {
+    let mut bytes = Vec::new();
+    for text in [b"open\0\0\0\0", b"closedXX", b"open\0abc"] {
+        bytes.extend(7u64.to_le_bytes());
+        bytes.extend(text);
+    }
+    let ask = |max_bytes| {
+        let member = Some(MemberAt { offset: 8, member: Member::CString { max_bytes } });
+        let search = Search { value: 7, member, n: 9, target: Target::LITTLE_8, tail: Tail::Zero, isa: None };
+        let counts = members(Kind::File, &bytes, &search, &task(1, 1 << 20)).unwrap();
+        counts
+            .strings
+            .into_iter()
+            .map(|s| (String::from_utf8_lossy(&s.bytes).into_owned(), s.count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ask(100), [("open".into(), 2), ("closedXX\u{7}".into(), 1)]);
+    assert_eq!(ask(3), [("ope".into(), 2), ("clo".into(), 1)]);
+}
+
+#[test]
+fn a_file_that_ends_early_is_an_error() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[1; 100]).unwrap();
+    let extent = Extent { file: &file, offset: 0, size_bytes: 4096 };
+    let outcome = count_words(Source::Extents(&[extent]), &Question::top(3), &Task::default());
+    assert!(matches!(outcome, Err(Error::Shrunk { offset: 100 })), "{outcome:?}");
+    file.set_len(0).unwrap();
+    file.set_len(4096).unwrap();
+    let beyond = Extent { file: &file, offset: 0, size_bytes: 8192 };
+    let outcome = count_words(Source::Extents(&[beyond]), &Question::top(3), &Task::default());
+    assert!(matches!(outcome, Err(Error::Shrunk { offset: 4096 })), "{outcome:?}");
+}
+
+#[test]
+fn holes_count_as_zeros_at_any_alignment() {
+    use std::os::unix::fs::FileExt;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(40 << 20).unwrap();
+    file.write_all_at(&[1; 8192], (9 << 20) + 4096).unwrap();
+    file.write_all_at(&[1; 100], (30 << 20) + 77).unwrap();
+    let size_bytes = (40 << 20) - 5;
+    let mut bytes = vec![0; 40 << 20];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    for offset in [0u64, 3, 4096 + 4] {
+        let extent = Extent { file: &file, offset, size_bytes: size_bytes - offset };
+        let counts = count_words(Source::Extents(&[extent]), &Question::top(50), &task(2, 64 << 20)).unwrap();
+        assert_eq!(pairs(&counts), naive(&[&bytes[offset as usize..size_bytes as usize]], &Question::top(50)));
+    }
+}
+
+#[test]
+fn a_budget_too_small_for_anything_says_the_least_that_works() {
+    let bytes = words(&[1, 2, 3], 8);
+    let outcome = count(Kind::Slices, &[&bytes], &Question::top(3), &task(8, 100));
+    let Err(Error::Budget { needed, given: 100 }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(
+        pairs(&count(Kind::Slices, &[&bytes], &Question::top(3), &task(8, needed)).unwrap()),
+        [(1, 1), (2, 1), (3, 1)]
+    );
+}
+
+#[test]
+fn more_different_words_than_fit_take_more_passes_and_stay_in_the_budget() {
+    let values: Vec<u64> = (0..200_000u64).map(|i| mixed(i / 2)).collect();
+    let bytes = words(&values, 8);
+    let question = Question::top(100);
+    for kind in [Kind::File, Kind::Slices, Kind::Stream] {
+        let counts = count(kind, &[&bytes], &question, &task(2, 1 << 20)).unwrap();
+        assert_eq!(pairs(&counts), naive(&[&bytes], &question));
+        assert!(counts.cost.passes > 1 && counts.cost.peak_bytes <= 1 << 20, "{:?}", counts.cost);
+    }
+}
+
+fn mixed(i: u64) -> u64 {
+    i.wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ i
+}
+
+#[test]
+fn a_cancelled_task_stops() {
+    let task = task(2, 1 << 20);
+    task.progress.cancel();
+    let bytes = words(&[1; 100], 8);
+    assert!(matches!(count(Kind::Slices, &[&bytes], &Question::top(1), &task), Err(Error::Cancelled)));
+    assert!(matches!(count(Kind::Stream, &[&bytes], &Question::top(1), &task), Err(Error::Cancelled)));
+}

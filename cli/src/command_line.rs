@@ -1,11 +1,12 @@
 //! From arguments to the command that they ask for.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 
-use crate::{Exit, output, verbs};
+use crate::{Exit, classic, output, syntax, verbs};
 
 /// How help is laid out: purpose, examples, then the options.
 pub(crate) const HELP_TEMPLATE: &str = "\
@@ -35,17 +36,51 @@ pub fn dispatch(arguments: &[OsString]) -> anyhow::Result<Exit> {
         let Some((_, options)) = matches.subcommand() else { unreachable!("the first argument is the verb") };
         return verb.run(options);
     }
-    parse(full_command(), arguments)?;
-    Ok(Exit::Answered)
+    let mut rest = arguments.get(1..).unwrap_or_default().to_vec();
+    if rest.is_empty() {
+        // Whoever types the bare name wants to know how to go on; it is no answer all the same.
+        let help = full_command().render_help();
+        let _ = std::io::stderr().write_all(help.to_string().as_bytes());
+        return Err(Quiet.into());
+    }
+    rest = syntax::normalise(&classic_command(), rest);
+    rest.insert(0, "topleaked".into());
+    let Some(matches) = parse(classic_command(), &rest)? else { return Ok(Exit::Answered) };
+    classic::run(&classic::Options::from_arg_matches(&matches)?)
+}
+
+/// No answer, and the reason is on stderr already.
+#[derive(Debug, thiserror::Error)]
+#[error("no question")]
+pub struct Quiet;
+
+/// The classic form by itself.
+pub fn classic_command() -> Command {
+    let command = Command::new("topleaked").version(env!("CARGO_PKG_VERSION"));
+    let about = "Looks at a core dump and says why the process leaked";
+    with_help(classic::Options::augment_args(command), about, classic::EXAMPLES)
+}
+
+/// Purpose, examples and habits that all commands share.
+pub(crate) fn with_help(command: Command, about: &'static str, examples: &'static str) -> Command {
+    // One help for -h and --help: two that differ by a few lines only make people look twice.
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print this help");
+    command
+        .about(about)
+        .long_about(None)
+        .before_help(examples)
+        .help_template(HELP_TEMPLATE)
+        .disable_help_flag(true)
+        .arg(help)
+        .args_override_self(true)
 }
 
 /// The whole command line in one definition: for help, man page and completions.
 pub fn full_command() -> Command {
-    Command::new("topleaked")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Looks at a core dump and says why the process leaked")
+    classic_command()
         .disable_help_subcommand(true)
-        .subcommand_required(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
         .subcommands(verbs::VERBS.iter().map(verbs::Row::command))
 }
 
@@ -57,6 +92,11 @@ fn parse(command: Command, arguments: &[OsString]) -> anyhow::Result<Option<ArgM
     };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // The help of the classic form is that of the whole program.
+            let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+            if command.get_subcommands().next().is_none() && asked("--help") {
+                return parse(full_command(), &["topleaked".into(), "--help".into()]);
+            }
             let text = match crate::terminal::look().color {
                 true => error.render().ansi().to_string(),
                 false => error.render().to_string(),

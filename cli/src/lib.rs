@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use topleaked::report::SafeText;
 
+pub mod classic;
 pub mod command_line;
 pub mod dump;
 pub mod means;
@@ -40,10 +41,20 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(Exit::Answered) => ExitCode::SUCCESS,
         Ok(Exit::ThresholdPassed) => ExitCode::from(1),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<command_line::Quiet>() => ExitCode::from(NO_ANSWER),
         Err(error) => {
             // Where stderr is closed as well there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "topleaked: {}", SafeText::from(format!("{error:#}").as_str()));
+            let _ = writeln!(std::io::stderr(), "topleaked: {}", SafeText::from(one_line(&error).as_str()));
             ExitCode::from(NO_ANSWER)
         }
     }
+}
+
+/// The error and its causes in one line. Some errors have their cause in their own text already.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
+        "" => cause,
+        _ if line.contains(&cause) => line,
+        _ => format!("{line}: {cause}"),
+    })
 }

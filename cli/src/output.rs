@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::Context as _;
 use topleaked::report::{Answer, Report, SafeText};
+use topleaked::task::Diagnostic;
 
 use crate::terminal;
 
@@ -16,13 +17,18 @@ pub fn print_report<A: Answer>(report: &Report<A>, json: bool) -> anyhow::Result
         return print(|out| report.write_json(out));
     }
     print(|out| report.write_human(out, &terminal::look()))?;
+    print_diagnostics(&report.diagnostics);
+    Ok(())
+}
+
+/// Writes to stderr what weakens an answer, a line each.
+pub fn print_diagnostics(diagnostics: &[Diagnostic]) {
     let mut stderr = io::stderr().lock();
-    for diagnostic in &report.diagnostics {
+    for diagnostic in diagnostics {
         let (at, effect) = (SafeText::from(&*diagnostic.at), SafeText::from(&*diagnostic.effect));
         // A closed stderr does not make the answer wrong.
         let _ = writeln!(stderr, "topleaked: {at}: {effect} [{}]", diagnostic.code);
     }
-    Ok(())
 }
 
 /// Writes to stdout through a buffer and makes sure that all of it arrived.

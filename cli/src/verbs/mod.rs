@@ -48,10 +48,7 @@ impl Row {
     const fn of<V: Verb>() -> Row {
         Row {
             name: V::NAME,
-            command: || {
-                let command = Command::new(V::NAME).about(V::ABOUT).help_template(crate::command_line::HELP_TEMPLATE);
-                V::augment_args(command.before_help(V::EXAMPLES).args_override_self(true))
-            },
+            command: || crate::command_line::with_help(V::augment_args(Command::new(V::NAME)), V::ABOUT, V::EXAMPLES),
             run: |matches| V::from_arg_matches(matches)?.run(),
         }
     }

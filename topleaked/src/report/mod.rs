@@ -40,7 +40,7 @@ use crate::task::Diagnostic;
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
 pub use hex::Hex;
 pub use info::Info;
-pub use safe_text::SafeText;
+pub use safe_text::{QuotedText, SafeText};
 pub use table::{Column, Table};
 pub use words::{MemberValues, ValueRow, WordKind, WordRow, Words, WriteGdb};
 

@@ -56,6 +56,23 @@ impl fmt::Display for SafeText<'_> {
     }
 }
 
+/// Text from strangers between double quotes; a quote within is escaped, everything else as in [`SafeText`].
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedText<'a>(pub &'a [u8]);
+
+impl fmt::Display for QuotedText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for (at, part) in self.0.split(|byte| *byte == b'"').enumerate() {
+            if at > 0 {
+                f.write_str("\\\"")?;
+            }
+            SafeText(part).fmt(f)?;
+        }
+        f.write_char('"')
+    }
+}
+
 /// Whether a character outside ASCII steers the terminal, or makes text look like other text.
 pub(super) fn is_deceptive(c: char) -> bool {
     matches!(c,
@@ -102,6 +119,12 @@ mod tests {
         assert_eq!(safe("user\u{202e}gpj.exe"), r"user\u{202e}gpj.exe");
         assert_eq!(safe("two\nlines\r\t\0\x7f"), r"two\nlines\r\t\x00\x7f");
         assert_eq!(safe(r"\x1b"), r"\\x1b", "an escape and its spelling differ");
+    }
+
+    #[test]
+    fn quoted_text_ends_at_its_last_quote() {
+        assert_eq!(QuotedText(b"say \"hi\"\n").to_string(), r#""say \"hi\"\n""#);
+        assert_eq!(QuotedText(b"").to_string(), r#""""#);
     }
 
     #[test]

@@ -116,8 +116,10 @@ pub struct ValueRow {
 pub struct MemberValues {
     /// Count descending, then value ascending.
     pub values: Vec<ValueRow>,
-    /// How many matches of the word had a value.
+    /// How often the word occurs.
     pub matches: u64,
+    /// How many of the matches have the member within the input.
+    pub members: u64,
 }
 
 impl Answer for MemberValues {

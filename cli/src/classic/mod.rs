@@ -1,0 +1,160 @@
+//! The classic form, `topleaked FILE [options]`: the original's command, options and output.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use topleaked::addr::Target;
+use topleaked::image::{Input, core_head_bytes, word_alignment};
+use topleaked::report::{Answer, Look, MemberValues, Report, WordRow, Words, WriteGdb};
+use topleaked::task::{Diagnostic, Task};
+use topleaked::words::{self, Extent, Member, MemberAt, Question, Search, Source, Tail, count_members, count_words};
+
+use crate::{Exit, output, terminal};
+
+mod options;
+mod values;
+
+pub use options::{Form, MemberType, Options};
+
+/// Three command lines that work, for the top of the help.
+pub const EXAMPLES: &str = "  topleaked app.core                                     the ten most frequent words
+  topleaked app.core -n10 -ogdb | gdb app app.core       the same, with their names from gdb
+  topleaked app.core -f 0x55697c45cd78 --memberOffset=8 --memberType=uint64
+                                                         values of a member of the objects found";
+
+/// The size of a word, and the step from one to the next.
+const WORD_BYTES: u64 = 8;
+
+/// Answers the question.
+///
+/// # Errors
+/// Where the input cannot be opened or read to its end, or the memory budget does not suffice.
+pub fn run(options: &Options) -> anyhow::Result<Exit> {
+    let began = Instant::now();
+    if options.json && options.output == Form::Gdb {
+        anyhow::bail!("--json and --output=gdb exclude each other");
+    }
+    let mut task = options.means.task();
+    let mut input =
+        if options.file.as_os_str() == "-" { Input::open_stdin(&task)? } else { Input::open(&options.file, &task)? };
+    task.memory_budget_bytes = task.memory_budget_bytes.saturating_sub(input.reserved_bytes());
+    let answer = terminal::with_progress(&task, || answer(&mut input, options, &task));
+    let (diagnostics, answer) = answer.map_err(|error| error.context(options.file.display().to_string()))?;
+    let name = options.file.as_os_str().to_owned();
+    match answer {
+        Found::Words(answer) => print(name, answer, diagnostics, options, began)?,
+        Found::Values(answer) => print(name, answer, diagnostics, options, began)?,
+    }
+    Ok(Exit::Answered)
+}
+
+enum Found {
+    Words(Words),
+    Values(MemberValues),
+}
+
+fn answer(input: &mut Input, options: &Options, task: &Task) -> anyhow::Result<(Vec<Diagnostic>, Found)> {
+    let diagnostics = alignment_hint(input, options.offset)?.into_iter().collect();
+    let found = match options.find {
+        None => {
+            let counts = with_source(input, options, |source| count_words(source, &Question::top(options.size), task))?;
+            let rows = counts.top.iter().map(|found| WordRow::bare(found.value, found.count)).collect();
+            Found::Words(Words::new(rows, counts.total_words))
+        }
+        Some(value) => {
+            let search = Search {
+                value,
+                member: Some(MemberAt { offset: options.member_offset, member: options.member_type.member() }),
+                n: options.size,
+                target: Target::LITTLE_8,
+                tail: Tail::Zero,
+                isa: None,
+            };
+            let counts = with_source(input, options, |source| count_members(source, &search, task))?;
+            Found::Values(MemberValues {
+                values: options.member_type.rows(&counts),
+                matches: counts.matches,
+                members: counts.members,
+            })
+        }
+    };
+    Ok((diagnostics, found))
+}
+
+/// Hands out the part of the input that `--offset` and `--limit` name; `count` is called once.
+fn with_source<T>(
+    input: &mut Input,
+    options: &Options,
+    count: impl FnOnce(Source<'_>) -> Result<T, words::Error>,
+) -> anyhow::Result<T> {
+    let most_bytes = options.limit.map_or(u64::MAX, |limit| limit.saturating_mul(WORD_BYTES));
+    match input {
+        Input::File(input) => {
+            let size_bytes = input.size_bytes.saturating_sub(options.offset).min(most_bytes);
+            Ok(count(Source::Extents(&[Extent { file: &input.file, offset: options.offset, size_bytes }]))?)
+        }
+        Input::Stream(stream) => {
+            stream.skip(options.offset)?;
+            Ok(count(Source::Stream(&mut stream.take(most_bytes)))?)
+        }
+    }
+}
+
+/// Says so where the input is an ELF core whose memory does not lie at the step that `--offset` starts.
+fn alignment_hint(input: &mut Input, offset: u64) -> anyhow::Result<Option<Diagnostic>> {
+    let head = input.head(64)?;
+    let Some(wanted) = core_head_bytes(&head) else { return Ok(None) };
+    let head = input.head(usize::try_from(wanted).unwrap_or(usize::MAX))?;
+    let Some((remainder, width)) = word_alignment(&head) else { return Ok(None) };
+    let width = width.bytes() as u64;
+    if offset % width == remainder {
+        return Ok(None);
+    }
+    // The nearest start from the one asked for on.
+    let fits = offset.checked_add((remainder + width - offset % width) % width);
+    Ok(fits.map(|fits| Diagnostic {
+        code: "misaligned",
+        at: "memory of the core".to_owned(),
+        effect: format!("it is not aligned to the step from byte {offset}, so words are cut in two; -s {fits} fits"),
+    }))
+}
+
+fn print<A: Answer + WriteGdb>(
+    name: OsString,
+    answer: A,
+    diagnostics: Vec<Diagnostic>,
+    options: &Options,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let report = Report::new("classic", name, answer).with_diagnostics(diagnostics);
+    let took = || format!("Done in {:.3} s", began.elapsed().as_secs_f64());
+    if options.json {
+        output::print_report(&report, true)?;
+        if options.time {
+            let _ = writeln!(std::io::stderr(), "{}", took());
+        }
+        return Ok(());
+    }
+    output::print(|out| {
+        match options.output {
+            Form::Human => report.write_human(out, &Look::PLAIN)?,
+            Form::Gdb => report.result.write_gdb(out)?,
+        }
+        if options.time { writeln!(out, "{}", took()) } else { Ok(()) }
+    })?;
+    output::print_diagnostics(&report.diagnostics);
+    Ok(())
+}
+
+impl MemberType {
+    fn member(self) -> Member {
+        match self {
+            MemberType::Uint8 | MemberType::Int8 | MemberType::Bool => Member::Bits(1),
+            MemberType::Uint16 | MemberType::Int16 => Member::Bits(2),
+            MemberType::Uint32 | MemberType::Int32 | MemberType::Float32 => Member::Bits(4),
+            MemberType::Uint64 | MemberType::Int64 | MemberType::Float64 | MemberType::Pointer => Member::Bits(8),
+            MemberType::Cstring => Member::CString { max_bytes: values::MAX_TEXT_BYTES },
+        }
+    }
+}

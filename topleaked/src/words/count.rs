@@ -39,7 +39,10 @@ fn count_parts(parts: Parts<'_>, question: &Question<'_>, task: &Task) -> Result
     let mut top = Top::new(question.n, means.result_bytes);
     let walk = Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes };
     let mut first = 0;
-    while question.n > 0 && total_words > 0 {
+    if question.n == 0 || total_words == 0 {
+        return Ok(Counts { top: Vec::new(), total_words, cost });
+    }
+    loop {
         task.progress.start("counting", parts.total_bytes());
         let range = Range::from(first);
         let mut sinks: Vec<_> = (0..means.threads)

@@ -71,7 +71,7 @@ fn a_folder() {
 fn a_file_without_permission() {
     let folder = Folder::new();
     let path = folder.write("secret", words(&[1]));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     // Root may read everything: there, the program runs as somebody who may not. It is copied, since
     // the folder of the build may be closed to that one, too.
     let output = if File::open(&path).is_err() {

@@ -70,15 +70,18 @@ impl<'a, 'i> RustVtables<'a, 'i> {
         if drop != 0 && !is_function(self.image, Addr(drop)) {
             return None;
         }
-        let methods = self.methods(addr);
-        // A type without drop glue and a trait without methods leave nothing that would show a vtable.
-        if drop == 0 && methods.is_empty() || !self.is_rust(module) {
+        if !self.is_rust(module) {
             return None;
         }
         if let Some((class, trait_name)) = self.name_in_debug_info(addr, module) {
             return Some(TraitObject { size, align, class: Some(class), trait_name, evidence: Evidence::DebugInfo });
         }
+        let methods = self.methods(addr);
         let (class, trait_name) = self.names_by_symbols(drop, &methods);
+        // A trait without methods leaves too little to see: the end of one vtable and the start of the next look so.
+        if methods.is_empty() && class.is_none() {
+            return None;
+        }
         let named = class.is_some() || trait_name.is_some();
         let evidence = if named { Evidence::ShapeAndSymbols } else { Evidence::Shape };
         Some(TraitObject { size, align, class, trait_name, evidence })
@@ -96,13 +99,19 @@ impl<'a, 'i> RustVtables<'a, 'i> {
         let mut methods = Vec::new();
         for place in 3..3 + MOST_METHODS {
             let Some(word) = self.word_at(addr, place) else { break };
-            // The drop glue of the next vtable, with a layout behind it.
-            if !is_function(self.image, Addr(word)) || self.layout_at(addr, place + 1).is_some() {
+            if !is_function(self.image, Addr(word)) || self.begins_next_vtable(addr, place) {
                 break;
             }
             methods.push(Addr(word));
         }
         methods
+    }
+
+    /// Whether the function at `words` is the drop glue of the next vtable: a layout follows it. So it does for the last
+    /// method where the next vtable has no drop glue, but then the layout stands one word further on.
+    fn begins_next_vtable(&self, addr: Addr, words: i64) -> bool {
+        let without_glue = self.word_at(addr, words + 1) == Some(0) && self.layout_at(addr, words + 2).is_some();
+        self.layout_at(addr, words + 1).is_some() && !without_glue
     }
 
     fn is_rust(&self, module: ModuleId) -> bool {

@@ -231,7 +231,7 @@ impl<'a, 'i> Vtables<'a, 'i> {
     fn classify_class(&self, addr: Addr) -> Option<Vtable> {
         let offset_to_top = signed(self.word_at(addr, -2)?, self.image.target().width);
         let type_info = Addr(self.word_at(addr, -1)?);
-        if offset_to_top.abs() > LARGEST_OFFSET || offset_to_top % self.width() as i64 != 0 {
+        if offset_to_top.unsigned_abs() > LARGEST_OFFSET.unsigned_abs() || offset_to_top % self.width() as i64 != 0 {
             return None;
         }
         let symbol = self.vtable_symbol(addr);
@@ -380,7 +380,7 @@ impl<'a, 'i> Vtables<'a, 'i> {
 
     /// Which base lies where a secondary vtable's pointer lies: the outermost one, nearest to the class.
     fn served_base(&self, addr: Addr, type_info: Addr, class: &ClassRecord, offset_to_top: i64) -> Option<ServedBase> {
-        let wanted = -offset_to_top;
+        let wanted = offset_to_top.checked_neg()?;
         let offset = u64::try_from(wanted).ok()?;
         let points = self.address_points(addr, type_info);
         let mut waiting = VecDeque::from([(class.clone(), 0_i64)]);

@@ -11,6 +11,10 @@ use crate::task::Task;
 
 use super::*;
 
+mod hostile;
+mod modules;
+mod rust;
+
 /// Classes of all sorts. Each line it prints: what the vtable at the address after it is to be called.
 const CLASSES: &str = r#"
 #include <cstdio>

@@ -11,6 +11,9 @@ use crate::task::Task;
 
 use super::*;
 
+mod gdb;
+mod hostile;
+
 /// Prints the addresses of a function, a variable and a table, each behind its name, and crashes.
 const PROGRAM: &str = r#"
 #include <stdio.h>

@@ -10,11 +10,13 @@ use crate::Exit;
 mod completions;
 mod demo;
 mod info;
+mod layout;
 mod man;
 
 /// All verbs, in the order of the help.
 pub static VERBS: &[Row] = &[
     Row::of::<info::InfoVerb>(),
+    Row::of::<layout::LayoutVerb>(),
     Row::of::<demo::Demo>(),
     Row::of::<completions::Completions>(),
     Row::of::<man::Man>(),

@@ -1,8 +1,8 @@
 //! What the memory of a process says about types, without debug information where there is none.
 //!
 //! Knows vtables and the run-time type information beside them (C++), vtables of trait objects (Rust) and tables of
-//! functions (C), all by their shape in the dump; symbols and debug information make their names better. Refuses to know
-//! allocations.
+//! functions (C), all by their shape in the dump; symbols and debug information make their names better. Knows what debug
+//! information says of types ([`Types`]): members, sizes, enumerators. Refuses to know allocations.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -21,13 +21,24 @@
 //! # Ok::<(), topleaked::image::ImageError>(())
 //! ```
 
+mod arena;
 mod dwarf;
 mod functions;
+mod layout;
+mod outline;
 mod rtti;
 mod rust;
+mod rust_names;
 #[cfg(test)]
 mod tests;
 mod vtable;
 
+pub use arena::Types;
+pub use dwarf::{DebugInfo, DebugInput, Found, FoundLayout, FoundName, TypeName, Variable};
 pub use functions::{FunctionEntry, FunctionTable};
+pub use layout::{
+    Bits, Completeness, Encoding, Enumerator, Layout, Member, MemberPlace, MemberRole, Qualifier, TemplateArgument,
+    TypeId, TypeKind, Variant, Variants,
+};
+pub use outline::{Outline, Row, RowKind};
 pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

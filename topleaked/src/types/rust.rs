@@ -16,8 +16,8 @@ use crate::image::{Image, MemoryKind, ModuleId};
 use crate::symbols::Symbols;
 use crate::task::Diagnostic;
 
-use super::dwarf::{VtableNames, read_vtable_names};
 use super::functions::is_function;
+use super::rust_names::{VtableNames, read_vtable_names};
 use super::vtable::Evidence;
 
 /// Larger types are not believed in, in bytes.

@@ -1,0 +1,136 @@
+//! `topleaked layout`: a type's members as they lie in memory.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use topleaked::image::{Backing, Image, OpenOptions, SearchPaths, open_regular};
+use topleaked::report::{LayoutView, Layouts, Report, SafeText};
+use topleaked::task::{Diagnostic, Task};
+use topleaked::types::{DebugInfo, DebugInput, Found, TypeName, Types};
+
+use crate::means::Means;
+use crate::{Exit, output};
+
+use super::Verb;
+
+/// Layouts of one name that are shown.
+const MOST_LAYOUTS: usize = 8;
+/// Names that are listed where the one asked for could be any of them.
+const MOST_NAMES: usize = 20;
+
+/// Options of `layout`.
+#[derive(clap::Args)]
+pub(super) struct LayoutVerb {
+    /// A core dump, or a program or library with debug information
+    #[arg(value_name = "CORE|EXE")]
+    input: PathBuf,
+    /// The type: Client, net::Client, 'std::vector<int>'
+    #[arg(value_name = "TYPE")]
+    name: String,
+    /// Shows the members of members too
+    #[arg(long, short = 'x')]
+    expand: bool,
+    /// The executable of the dump, where it is not where the dump says
+    #[arg(long, value_name = "FILE")]
+    exe: Option<PathBuf>,
+    /// A folder with files of modules or of their debug information
+    #[arg(long, value_name = "DIR")]
+    symbols: Vec<PathBuf>,
+    /// A folder that stands for the root of the process's file system
+    #[arg(long, value_name = "DIR")]
+    sysroot: Option<PathBuf>,
+    /// Writes JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    means: Means,
+}
+
+impl Verb for LayoutVerb {
+    const NAME: &'static str = "layout";
+    const ABOUT: &'static str = "Shows a type's members, offsets, sizes and holes";
+    const EXAMPLES: &'static str = "  topleaked layout app.core net::Client           its members, holes and padding
+  topleaked layout ./app Client --expand          from a program with debug information
+  topleaked layout app.core client --json         for other programs";
+
+    fn run(self) -> anyhow::Result<Exit> {
+        let task = self.means.task();
+        let name = TypeName::parse(&self.name).with_context(|| format!("`{}` is no name of a type", self.name))?;
+        let (info, mut diagnostics) = self.open(&task)?;
+        diagnostics.extend(info.diagnostics().iter().cloned());
+        if info.is_empty() {
+            bail!("{}", nothing(&self.input, &diagnostics));
+        }
+        let found = info.find_type(&name, &task);
+        let mut types = Types::new(info);
+        let views = self.views(&mut types, &found, &task)?;
+        let complete = diagnostics.is_empty();
+        let mut report = Report::new(Self::NAME, OsString::from(&self.input), Layouts { types: views })
+            .with_diagnostics(diagnostics);
+        report.complete = complete;
+        output::print_report(&report, self.json)?;
+        Ok(Exit::Answered)
+    }
+}
+
+impl LayoutVerb {
+    /// The debug information of a dump's modules, or of the file itself.
+    fn open(&self, task: &Task) -> anyhow::Result<(DebugInfo, Vec<Diagnostic>)> {
+        let file = open_regular(&self.input)
+            .map_err(|refusal| anyhow::anyhow!("cannot open {}: {refusal:?}", self.input.display()))?;
+        let file = Backing::map(file).with_context(|| format!("cannot map {}", self.input.display()))?;
+        if DebugInput::is_object_file(&file) {
+            let label = label_of(&self.input);
+            let input = DebugInput { label, path: Some(self.input.clone()), file: Arc::new(file), bias: 0 };
+            return Ok((DebugInfo::open(vec![input]), Vec::new()));
+        }
+        drop(file);
+        let search =
+            SearchPaths { exe: self.exe.clone(), sysroot: self.sysroot.clone(), symbol_dirs: self.symbols.clone() };
+        let image = Image::open(&self.input, &OpenOptions { search }, task)?;
+        Ok((DebugInfo::of_image(&image), image.diagnostics().to_vec()))
+    }
+
+    fn views(&self, types: &mut Types, found: &Found, task: &Task) -> anyhow::Result<Vec<LayoutView>> {
+        let defined: Vec<_> = found.names.iter().filter(|found| !found.layouts.is_empty()).collect();
+        let only = match defined.as_slice() {
+            [only] => only,
+            [] if found.names.is_empty() => bail!("no type `{}` in the debug information", self.name),
+            [] => bail!("`{}` is declared, but nothing in the debug information defines it", self.name),
+            several => {
+                let mut names: Vec<&str> = several.iter().map(|found| &*found.name).collect();
+                let more = names.len().saturating_sub(MOST_NAMES);
+                names.truncate(MOST_NAMES);
+                let list: Vec<String> = names.iter().map(|name| SafeText::from(*name).to_string()).collect();
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                bail!("`{}` may be any of: {}{more}", self.name, list.join(", "))
+            }
+        };
+        let mut views = Vec::new();
+        for layout in only.layouts.iter().take(MOST_LAYOUTS) {
+            let id = types.add(layout);
+            types.complete(&[id], task);
+            views.push(LayoutView::new(types, id, layout, &only.name, self.expand));
+        }
+        Ok(views)
+    }
+}
+
+fn label_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn nothing(input: &Path, diagnostics: &[Diagnostic]) -> String {
+    let input = SafeText::from(input);
+    match diagnostics.first() {
+        Some(first) => {
+            let at = SafeText::from(&*first.at);
+            format!("no debug information for {input} ({at})")
+        }
+        None => format!(
+            "no debug information for {input}; build with -g, or name the folder of its debug files with --symbols"
+        ),
+    }
+}

@@ -1,0 +1,240 @@
+//! A type's members in the order of memory, with what lies between them.
+
+use super::arena::Types;
+use super::layout::{Bits, Completeness, Member, MemberPlace, MemberRole, TypeId, TypeKind};
+
+/// Rows of one outline; what goes past that is left out.
+const MOST_ROWS: usize = 1 << 16;
+/// Levels of base classes and of structs in structs.
+const MOST_DEPTH: usize = 24;
+
+/// What a row stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RowKind {
+    /// A member.
+    Field,
+    /// A base class; its members follow, one level down.
+    Base,
+    /// A virtual base class.
+    VirtualBase,
+    /// Bytes that no member has, between two.
+    Hole,
+    /// Bytes that no member has, at the end.
+    Padding,
+    /// An alternative of a Rust enum; what it holds follows.
+    Variant,
+}
+
+/// One line of an outline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// How deep it is nested: 0 for the type's own members.
+    pub depth: usize,
+    /// What it stands for.
+    pub kind: RowKind,
+    /// The member's name, the variant's; `None` for what has none.
+    pub name: Option<String>,
+    /// Its type; `void` for holes and padding.
+    pub ty: TypeId,
+    /// Bytes from the beginning of the whole type; `None` where that is not the same for all objects.
+    pub offset: Option<u64>,
+    /// Bytes; of a hole those that are wholly unused. `None` where it is not known.
+    pub size_bytes: Option<u64>,
+    /// Of a bit field, its bits from the beginning of the whole type; of a hole, those that are no whole byte.
+    pub bits: Option<Bits>,
+    /// The compiler added it.
+    pub artificial: bool,
+}
+
+/// A type laid out row by row.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Outline {
+    /// By offset, what is nested after what it is nested in.
+    pub rows: Vec<Row>,
+    /// How many holes the type and its bases have.
+    pub holes: usize,
+    /// How many bytes are in them.
+    pub hole_bytes: u64,
+    /// Bytes at the end that no member has.
+    pub padding_bytes: u64,
+    /// More rows than are listed.
+    pub truncated: bool,
+}
+
+impl Types {
+    /// Lays out a loaded struct, class or union: base classes and anonymous members with their members, others in one row
+    /// each, or with `expand` all that are structs in turn.
+    pub fn outline(&self, id: TypeId, expand: bool) -> Outline {
+        let mut outline = Outline::default();
+        self.add_rows(self.resolve(id), 0, Some(0), expand, true, &mut outline);
+        outline
+    }
+
+    /// Whether a type has nothing in it: as a base class it takes no room, whatever its size.
+    pub fn is_empty_record(&self, id: TypeId) -> bool {
+        self.is_hollow(id, MOST_DEPTH)
+    }
+
+    fn is_hollow(&self, id: TypeId, depth: usize) -> bool {
+        let layout = self.resolved(id);
+        depth > 0
+            && layout.is_record()
+            && layout.variants.is_none()
+            && layout.completeness == Completeness::Whole
+            && layout.size_bytes.is_none_or(|size| size <= 1)
+            && layout
+                .members
+                .iter()
+                .all(|member| member.role == MemberRole::Base && self.is_hollow(member.ty, depth - 1))
+    }
+
+    fn add_rows(&self, id: TypeId, depth: usize, at: Option<u64>, expand: bool, whole: bool, outline: &mut Outline) {
+        let layout = self.get(id);
+        if depth >= MOST_DEPTH {
+            outline.truncated = true;
+            return;
+        }
+        let union = layout.kind == TypeKind::Union;
+        let mut members: Vec<&Member> = layout.members.iter().collect();
+        members.sort_by_key(|member| match (member.bits, member.place) {
+            (Some(bits), _) => (0, bits.offset),
+            (None, MemberPlace::Offset(offset)) => (0, offset.saturating_mul(8)),
+            _ => (1, 0),
+        });
+        // Where the members so far end, in bits from the beginning of this type.
+        let mut end = 0u64;
+        let mut is_virtual = false;
+        for member in members {
+            let size = self.size_bytes(member.ty);
+            let taken = match (member.bits, member.place) {
+                (Some(bits), _) => Some((bits.offset, bits.size)),
+                (None, MemberPlace::Offset(offset)) => {
+                    let hollow = self.is_empty_record(member.ty);
+                    let bits = size.filter(|_| !hollow).unwrap_or(0).saturating_mul(8);
+                    Some((offset.saturating_mul(8), bits))
+                }
+                _ => None,
+            };
+            if let Some((start, bits)) = taken {
+                if !union && start > end && bits > 0 {
+                    self.add_gap(depth, at, end, start, RowKind::Hole, outline);
+                }
+                end = end.max(start.saturating_add(bits));
+            }
+            is_virtual |= member.role == MemberRole::VirtualBase;
+            self.add_member(member, depth, at, expand, outline);
+        }
+        if let Some(variants) = &layout.variants {
+            let tag = variants.discriminant.iter().filter(|tag| tag.artificial || tag.name.is_none());
+            for tag in tag {
+                self.add_member(tag, depth, at, expand, outline);
+            }
+            for variant in &variants.list {
+                self.add_variant(variant, depth, at, expand, outline);
+            }
+            return;
+        }
+        let Some(size) = layout.size_bytes.map(|size| size.saturating_mul(8)) else { return };
+        // What follows a class with virtual bases is where they are; what follows a base belongs to the derived class.
+        if whole && !is_virtual && size > end && !self.is_empty_record(id) {
+            self.add_gap(depth, at, end, size, RowKind::Padding, outline);
+        }
+    }
+
+    fn add_gap(&self, depth: usize, at: Option<u64>, from: u64, to: u64, kind: RowKind, outline: &mut Outline) {
+        let bytes = (to / 8).saturating_sub(from.div_ceil(8));
+        let bits = (to - from).saturating_sub(bytes * 8);
+        if kind == RowKind::Hole {
+            outline.holes += 1;
+            outline.hole_bytes = outline.hole_bytes.saturating_add(bytes);
+        } else if depth == 0 {
+            outline.padding_bytes = bytes;
+        }
+        let base = at.map(|at| at.saturating_mul(8));
+        push(
+            outline,
+            Row {
+                depth,
+                kind,
+                name: None,
+                ty: TypeId::VOID,
+                offset: at.and_then(|at| at.checked_add(from.div_ceil(8))),
+                size_bytes: Some(bytes),
+                bits: base.filter(|_| bits > 0).map(|base| Bits { offset: base.saturating_add(from), size: bits }),
+                artificial: false,
+            },
+        );
+    }
+
+    fn add_member(&self, member: &Member, depth: usize, at: Option<u64>, expand: bool, outline: &mut Outline) {
+        let offset = at.zip(member.place.offset()).and_then(|(at, offset)| at.checked_add(offset));
+        let base = at.unwrap_or(0).saturating_mul(8);
+        let kind = match member.role {
+            MemberRole::Field => RowKind::Field,
+            MemberRole::Base => RowKind::Base,
+            MemberRole::VirtualBase => RowKind::VirtualBase,
+        };
+        push(
+            outline,
+            Row {
+                depth,
+                kind,
+                name: member.name.clone(),
+                ty: member.ty,
+                offset,
+                size_bytes: self.size_bytes(member.ty),
+                bits: member.bits.map(|bits| Bits { offset: base.saturating_add(bits.offset), ..bits }),
+                artificial: member.artificial,
+            },
+        );
+        let inside = self.resolve(member.ty);
+        let anonymous = member.role == MemberRole::Field && member.name.is_none();
+        if self.get(inside).is_record() && (member.role == MemberRole::Base || anonymous || expand) {
+            self.add_rows(inside, depth + 1, offset, expand, false, outline);
+        }
+    }
+
+    fn add_variant(
+        &self,
+        variant: &super::layout::Variant,
+        depth: usize,
+        at: Option<u64>,
+        expand: bool,
+        outline: &mut Outline,
+    ) {
+        let Some(member) = &variant.member else { return };
+        let offset = at.zip(member.place.offset()).and_then(|(at, offset)| at.checked_add(offset));
+        push(
+            outline,
+            Row {
+                depth,
+                kind: RowKind::Variant,
+                name: Some(variant.name.clone()),
+                ty: member.ty,
+                offset,
+                size_bytes: self.size_bytes(member.ty),
+                bits: None,
+                artificial: false,
+            },
+        );
+        let inside = self.resolve(member.ty);
+        if self.get(inside).is_record() && outline.rows.len() < MOST_ROWS {
+            // Each variant is as large as the whole: what it leaves unused is the others' room.
+            let before = (outline.holes, outline.hole_bytes);
+            let mut own = Outline::default();
+            self.add_rows(inside, depth + 1, offset, expand, false, &mut own);
+            own.rows.retain(|row| !(row.depth == depth + 1 && row.kind == RowKind::Hole));
+            outline.rows.append(&mut own.rows);
+            outline.truncated |= own.truncated;
+            (outline.holes, outline.hole_bytes) = before;
+        }
+    }
+}
+
+fn push(outline: &mut Outline, row: Row) {
+    if outline.rows.len() < MOST_ROWS {
+        outline.rows.push(row);
+    } else {
+        outline.truncated = true;
+    }
+}

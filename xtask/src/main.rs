@@ -2,6 +2,7 @@
 //!
 //! `COMMANDS` is the one list of what there is; a new command is a module and a row.
 
+mod bench;
 mod ci;
 mod core_pattern;
 mod fixtures;
@@ -22,6 +23,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "test", about: "install what the tests need, and run all of them", run: test::test },
     Command { name: "ci", about: "what CI runs: fmt, clippy, docs, fuzz build, tests, licences", run: ci::ci },
     Command { name: "fixtures", about: "rebuild the demo dump from its sources", run: fixtures::fixtures },
+    Command { name: "bench", about: "measure the stages against the plain read of the same bytes", run: bench::bench },
     Command { name: "needs", about: "say what the tests need, and what of it is here", run: needs::show },
 ];
 

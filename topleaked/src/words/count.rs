@@ -1,13 +1,24 @@
-//! The most frequent words.
+//! The most frequent words: which way they are counted.
+//!
+//! A sample names the hottest words. They are counted one by one (the *front*); every other word falls into a hashed
+//! counter, which is an upper bound for each of its words. Where the n-th count of the front is greater than every
+//! bound, that is the answer, after one pass. Else the words whose bound is high enough (the *survivors*) are counted
+//! exactly in another pass; where too many survive, they are partitioned, in as many passes as the budget asks.
 
-use crate::addr::{ByteOrder, Span, Target, Width};
+use std::sync::Mutex;
+
+use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::task::Task;
 
+use super::kernel;
+use super::pass::{BUCKET_LIMIT, Bounds, Hashed, Pairs, Survivors};
+use super::radix::{Partitions, Pool, count_pools};
+use super::sample::Sample;
 use super::source::{Parts, Place, Sink, Walk};
 use super::spill::Spooled;
 use super::table::{Range, Table};
 use super::top::Top;
-use super::{Cost, Counts, Error, Keep, Means, Question, Source, Tail};
+use super::{Cost, Count, Counts, Error, Isa, Keep, Means, Question, Source, Tail};
 
 /// The most frequent words of a source, exactly.
 ///
@@ -17,66 +28,282 @@ use super::{Cost, Counts, Error, Keep, Means, Question, Source, Tail};
 /// # Errors
 /// [`Error`]; there are no counts that are only nearly right.
 pub fn count_words(source: Source<'_>, question: &Question<'_>, task: &Task) -> Result<Counts, Error> {
+    let means = Means::of(task, question.n)?;
     match source {
-        Source::Extents(extents) => count_parts(Parts::Extents(extents), question, task),
-        Source::Slices(slices) => count_parts(Parts::Slices(slices), question, task),
+        Source::Extents(extents) => count_parts(Parts::Extents(extents), question, means, task),
+        Source::Slices(slices) => count_parts(Parts::Slices(slices), question, means, task),
         Source::Stream(stream) => {
-            let means = Means::of(task, question.n)?;
             let spooled = Spooled::read(stream, means.piece_bytes, task)?;
-            let mut counts = spooled.with_parts(|parts| count_parts(parts, question, task))?;
+            let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, question.n);
+            let mut counts = spooled.with_parts(|parts| count_parts(parts, question, means, task))?;
             counts.cost.spilled_bytes = spooled.spilled_bytes();
+            counts.cost.peak_bytes += spooled.memory_bytes();
             Ok(counts)
         }
     }
 }
 
-fn count_parts(parts: Parts<'_>, question: &Question<'_>, task: &Task) -> Result<Counts, Error> {
-    let means = Means::of(task, question.n)?;
+/// Fewer words than this are counted in a table at once. Tests go the long way with fewer.
+const FEW_WORDS: u64 = if cfg!(test) { 1 << 6 } else { 1 << 14 };
+
+fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &Task) -> Result<Counts, Error> {
     let width = question.target.width.bytes() as u64;
     let tail_counts = question.tail == Tail::Zero;
     let total_words = parts.total_words(width, tail_counts);
+    let run = Run {
+        walk: Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes },
+        question,
+        means,
+        task,
+        isa: question.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::best),
+        total_words,
+    };
     let mut cost = Cost::default();
-    let mut top = Top::new(question.n, means.result_bytes);
-    let walk = Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes };
-    let mut first = 0;
-    if question.n == 0 || total_words == 0 {
-        return Ok(Counts { top: Vec::new(), total_words, cost });
-    }
-    loop {
-        task.progress.start("counting", parts.total_bytes());
-        let range = Range::from(first);
-        let mut sinks: Vec<_> = (0..means.threads)
-            .map(|_| Exact {
-                table: Table::new(means.table_bytes, &range),
-                range: &range,
-                target: question.target,
-                keep: question.keep,
-            })
-            .collect();
-        walk.run(task, &mut sinks)?;
+    let top = if question.n == 0 || total_words == 0 {
+        Vec::new()
+    } else if question.keep != Keep::All || total_words < FEW_WORDS || means.table_bytes < 512 << 10 {
+        run.table(&mut cost)?
+    } else {
+        run.fast(&mut cost)?
+    };
+    Ok(Counts { top, total_words, cost })
+}
+
+struct Run<'a> {
+    walk: Walk<'a>,
+    question: &'a Question<'a>,
+    means: Means,
+    task: &'a Task,
+    isa: Isa,
+    total_words: u64,
+}
+
+/// What the counters of a first pass say.
+struct Bounded {
+    front: kernel::Front,
+    exact: Vec<(u64, u64)>,
+    bounds: Bounds,
+}
+
+impl Run<'_> {
+    fn start_pass(&self, cost: &mut Cost) {
+        self.task.progress.start("counting", self.walk.parts.total_bytes());
         cost.passes += 1;
-        let bytes: u64 = sinks.iter().map(|sink| sink.table.peak_bytes()).sum();
-        cost.peak_bytes = cost.peak_bytes.max(bytes);
-        let mut sinks = sinks.into_iter();
-        let Some(mut all) = sinks.next() else { break };
-        for other in sinks {
-            all.table.merge(&other.table, &range);
-        }
-        for (value, count) in all.table.counts() {
-            top.offer(value, count)?;
-        }
-        match range.last().checked_add(1) {
-            Some(next) => first = next,
-            None => break,
-        }
     }
-    Ok(Counts { top: top.finish(), total_words, cost })
+
+    fn note_bytes(&self, cost: &mut Cost, bytes: u64) {
+        let buffers = match self.walk.parts {
+            Parts::Extents(_) => (self.means.threads * self.walk.piece_bytes) as u64,
+            Parts::Slices(_) => 0,
+        };
+        cost.peak_bytes = cost.peak_bytes.max(bytes + buffers);
+    }
+
+    /// The word as the process would load it.
+    fn value(&self, raw: u64) -> u64 {
+        raw_to_value(self.question.target, raw)
+    }
+
+    fn top(&self) -> Top {
+        Top::new(self.question.n, self.means.result_bytes)
+    }
+
+    /// As many passes as it takes, a table's worth at a time.
+    fn table(&self, cost: &mut Cost) -> Result<Vec<Count>, Error> {
+        let mut top = self.top();
+        let mut first = 0;
+        loop {
+            self.start_pass(cost);
+            let range = Range::from(first);
+            let mut sinks: Vec<_> = (0..self.means.threads)
+                .map(|_| Exact::new(self.question, self.isa, Table::new(self.means.table_bytes, &range), &range))
+                .collect();
+            self.walk.run(self.task, &mut sinks)?;
+            sinks.iter_mut().for_each(Exact::settle);
+            self.note_bytes(cost, sinks.iter().map(|sink| sink.table.peak_bytes()).sum());
+            let mut sinks = sinks.into_iter();
+            let Some(mut all) = sinks.next() else { break };
+            for other in sinks {
+                all.table.merge(&other.table, &range);
+            }
+            for (value, count) in all.table.counts() {
+                top.offer(value, count)?;
+            }
+            match range.last().checked_add(1) {
+                Some(next) => first = next,
+                None => break,
+            }
+        }
+        Ok(top.finish())
+    }
+
+    fn fast(&self, cost: &mut Cost) -> Result<Vec<Count>, Error> {
+        let n = self.question.n;
+        let wanted = n.saturating_mul(4096).clamp(1 << 16, 1 << 19).min(self.total_words / 64).max(1 << 10);
+        let sample = Sample::take(self.walk.parts, self.walk.width, wanted)?;
+        if sample.suits_pairs(n, self.isa)
+            && self.means.table_bytes > 1 << 20
+            && let Some(top) = self.pairs(&sample, cost)?
+        {
+            return Ok(top);
+        }
+        let seen = sample.nth(n);
+        // Too few words repeat to be a front for n, or to keep the tail out of the counters.
+        let hopeless = seen < 2 && (sample.repeated.len() as u64) < n.min(16) || n > self.total_words / 64;
+        if hopeless {
+            return self.survivors(&sample.front(), None, 0, &mut |_| Ok(()), cost);
+        }
+        let bounded = self.bound(&sample, cost)?;
+        let mut top = self.top();
+        for (raw, count) in &bounded.exact {
+            top.offer(self.value(*raw), *count)?;
+        }
+        let least = top.least_count();
+        if least > bounded.bounds.greatest() {
+            return Ok(top.finish());
+        }
+        let afford = self.means.table_bytes * self.means.threads as u64 / 16;
+        let threshold = bounded.bounds.threshold(afford).max(least).max(1);
+        let Bounded { front, exact, bounds } = bounded;
+        // Offered again in each round: the results are counted from nothing.
+        let mut offer_exact = |top: &mut Top| {
+            exact.iter().try_for_each(|(raw, count)| top.offer(raw_to_value(self.question.target, *raw), *count))
+        };
+        if threshold < BUCKET_LIMIT && threshold > least.max(1) {
+            let top = self.survivors(&front, Some(&bounds), threshold, &mut offer_exact, cost)?;
+            let full = top.len() as u64 >= n;
+            let found = top.last().map_or(0, |last| last.count);
+            if full && found >= threshold {
+                return Ok(top);
+            }
+            let least = if full { found } else { 1 };
+            return self.survivors(&front, Some(&bounds), least, &mut offer_exact, cost);
+        }
+        self.survivors(&front, Some(&bounds), least.max(1), &mut offer_exact, cost)
+    }
+
+    /// One pass by pairs of words; `None` where it does not settle the question.
+    fn pairs(&self, sample: &Sample, cost: &mut Cost) -> Result<Option<Vec<Count>>, Error> {
+        self.start_pass(cost);
+        let front = sample.small_front();
+        let mut sinks: Vec<_> = (0..self.means.threads).map(|_| Pairs::new(&front, self.walk.width)).collect();
+        self.walk.run(self.task, &mut sinks)?;
+        self.note_bytes(cost, sinks.iter().map(Pairs::bytes).sum());
+        let (exact, greatest) = Pairs::sum(sinks);
+        let mut top = self.top();
+        for (raw, count) in exact {
+            top.offer(self.value(raw), count)?;
+        }
+        Ok((top.least_count() > greatest).then(|| top.finish()))
+    }
+
+    /// One pass over all words: exact counts of the front, bounds for the rest.
+    fn bound(&self, sample: &Sample, cost: &mut Cost) -> Result<Bounded, Error> {
+        self.start_pass(cost);
+        let front = sample.front();
+        let front_words = sample.mass(kernel::FRONT_SLOTS / 2);
+        let misses = self.total_words as f64 * (1.0 - front_words as f64 / sample.words.max(1) as f64);
+        let seen = sample.nth(self.question.n);
+        // A word that was seen twice may have been lucky.
+        let nth = if seen < 3 { 8.0 } else { f64::from(seen) * sample.ratio * 0.5 };
+        let wanted = (4.0 * misses / nth).max(1.0).log2().ceil() as u32;
+        let (narrow, bits) = match wanted {
+            0..=20 => (false, wanted.max(12)),
+            _ => (true, ((misses / 6.0).max(1.0).log2().ceil() as u32).clamp(20, 24)),
+        };
+        let counter_bytes = if narrow { 1 } else { 4 };
+        let affordable = (self.means.table_bytes / 2 / counter_bytes).max(1 << 12).ilog2();
+        let bits = bits.min(affordable);
+        let mut sinks: Vec<_> = (0..self.means.threads)
+            .map(|_| Hashed::new(&front, self.isa, self.walk.width, narrow, bits, BUCKET_LIMIT))
+            .collect();
+        self.walk.run(self.task, &mut sinks)?;
+        self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
+        let (exact, bounds) = Hashed::sum(sinks);
+        Ok(Bounded { front, exact, bounds })
+    }
+
+    /// Counts the words whose bound is at least `threshold` (all that are not in the front, where there are no bounds),
+    /// and the front.
+    fn survivors(
+        &self,
+        front: &kernel::Front,
+        bounds: Option<&Bounds>,
+        threshold: u64,
+        offer_exact: &mut dyn FnMut(&mut Top) -> Result<(), Error>,
+        cost: &mut Cost,
+    ) -> Result<Vec<Count>, Error> {
+        let (bitmap, shift) = match bounds {
+            Some(bounds) => bounds.bitmap(threshold),
+            None => (vec![u64::MAX; kernel::FRONT_SLOTS / 64], 64 - kernel::FRONT_BITS),
+        };
+        let mut top = self.top();
+        offer_exact(&mut top)?;
+        let top = Mutex::new(top);
+        let held = (bitmap.len() * 8) as u64 + bounds.map_or(0, Bounds::bytes);
+        let room =
+            (self.means.table_bytes * self.means.threads as u64).saturating_sub(held) / self.means.threads as u64;
+        let pool_bytes = room / 4 * 3;
+        let mass = bounds.map_or(self.total_words, |bounds| bounds.mass(threshold));
+        let bits = Partitions::bits(mass, pool_bytes);
+        let mut first = 0;
+        loop {
+            self.start_pass(cost);
+            let partitions = Partitions::new(first, bits);
+            let count_front = first == 0 && bounds.is_none();
+            let mut sinks: Vec<_> = (0..self.means.threads)
+                .map(|_| {
+                    let pool = Pool::new(pool_bytes, &partitions);
+                    let filter = (bitmap.as_slice(), shift);
+                    Survivors::new(front, self.isa, self.walk.width, filter, pool, &partitions, count_front)
+                })
+                .collect();
+            self.walk.run(self.task, &mut sinks)?;
+            if partitions.has_failed() {
+                return self.table(cost);
+            }
+            let (pools, exact): (Vec<_>, Vec<_>) = sinks.into_iter().map(Survivors::finish).unzip();
+            let mut front_counts = std::collections::BTreeMap::new();
+            for (raw, count) in exact.into_iter().flatten() {
+                *front_counts.entry(raw).or_insert(0) += count;
+            }
+            {
+                let mut top = top.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                for (raw, count) in front_counts {
+                    top.offer(self.value(raw), count)?;
+                }
+            }
+            let pooled: u64 = pools.iter().map(Pool::used_bytes).sum();
+            let offer = |batch: &mut Vec<(u64, u64)>| {
+                let mut top = top.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                batch.drain(..).try_for_each(|(raw, count)| top.offer(self.value(raw), count))
+            };
+            let tables = count_pools(&pools, &partitions, room - pool_bytes, self.means.threads, &offer)?;
+            self.note_bytes(cost, pooled + tables + held);
+            if partitions.is_complete() {
+                break;
+            }
+            first = partitions.end();
+        }
+        Ok(top.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).finish())
+    }
+}
+
+/// The word as the process would load it, from the word as this machine did.
+pub(super) fn raw_to_value(target: Target, raw: u64) -> u64 {
+    match (target.order, cfg!(target_endian = "little")) {
+        (ByteOrder::Little, true) | (ByteOrder::Big, false) => raw,
+        _ => match target.width {
+            Width::W8 => raw.swap_bytes(),
+            Width::W4 => u64::from((raw as u32).swap_bytes()),
+        },
+    }
 }
 
 /// Whether `value` lies in one of the sorted spans.
-pub(super) fn is_within(spans: &[Span], value: u64) -> bool {
+fn is_within(spans: &[Span], value: u64) -> bool {
     let at = spans.partition_point(|span| span.end().0 <= value);
-    spans.get(at).is_some_and(|span| span.start().0 <= value)
+    spans.get(at).is_some_and(|span| span.contains(Addr(value)))
 }
 
 /// Calls `each` with every word of `bytes`.
@@ -92,30 +319,85 @@ pub(super) fn for_each_word(target: Target, bytes: &[u8], mut each: impl FnMut(u
     }
 }
 
+/// Words that were met before, in front of the table: value and count.
+const RECENT: usize = 512;
+/// Words that are filtered at once.
+const FILTERED: usize = 4096;
+
+/// Counts every word, or those in given ranges, in a table.
 struct Exact<'a> {
     table: Table,
     range: &'a Range,
     target: Target,
-    keep: Keep<'a>,
+    isa: Isa,
+    spans: Option<&'a [Span]>,
+    recent: Vec<(u64, u64)>,
+    kept: Vec<u64>,
+}
+
+impl<'a> Exact<'a> {
+    fn new(question: &Question<'a>, isa: Isa, table: Table, range: &'a Range) -> Exact<'a> {
+        let spans = match question.keep {
+            Keep::All => None,
+            Keep::Within(spans) => Some(spans),
+        };
+        let room = if spans.is_some() { FILTERED + 1 } else { 0 };
+        Exact { table, range, target: question.target, isa, spans, recent: vec![(0, 0); RECENT], kept: vec![0; room] }
+    }
+
+    #[inline]
+    fn add(&mut self, value: u64) {
+        let at = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize;
+        let recent = &mut self.recent[at];
+        if recent.0 == value && recent.1 > 0 {
+            recent.1 += 1;
+            return;
+        }
+        if self.spans.is_some_and(|spans| !is_within(spans, value)) {
+            return;
+        }
+        let (old, count) = std::mem::replace(recent, (value, 1));
+        if count > 0 {
+            self.table.add(old, count, self.range);
+        }
+    }
+
+    /// Hands what is still in front of the table to it.
+    fn settle(&mut self) {
+        for (value, count) in std::mem::replace(&mut self.recent, vec![(0, 0); RECENT]) {
+            if count > 0 {
+                self.table.add(value, count, self.range);
+            }
+        }
+    }
 }
 
 impl Sink for Exact<'_> {
     fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
         self.table.follow(self.range);
-        let Exact { table, range, target, keep } = self;
-        match keep {
-            Keep::All => for_each_word(*target, bytes, |word| table.add(word, 1, range)),
-            Keep::Within(spans) => for_each_word(*target, bytes, |word| {
-                if is_within(spans, word) {
-                    table.add(word, 1, range);
-                }
-            }),
+        let Some(spans) = self.spans else {
+            for_each_word(self.target, bytes, |word| self.add(word));
+            return Ok(());
+        };
+        let (Some(low), Some(high)) = (spans.first(), spans.last()) else { return Ok(()) };
+        let (low, high) = (low.start().0, high.end().0.saturating_sub(1));
+        let width = self.target.width.bytes();
+        let plain = raw_to_value(self.target, 1) == 1;
+        let mut kept = std::mem::take(&mut self.kept);
+        for group in bytes.chunks(FILTERED * width) {
+            let found = if plain {
+                kernel::find_between(self.isa, width as u64, group, low, high, &mut kept)
+            } else {
+                kernel::find_between_swapped(self.isa, width as u64, group, low, high, &mut kept)
+            };
+            kept.iter().take(found).for_each(|word| self.add(*word));
         }
+        self.kept = kept;
         Ok(())
     }
 
     fn zeros(&mut self, _: Place, count: u64) -> Result<(), Error> {
-        if self.keep == Keep::All || matches!(self.keep, Keep::Within(spans) if is_within(spans, 0)) {
+        if self.spans.is_none_or(|spans| is_within(spans, 0)) {
             self.table.add(0, count, self.range);
         }
         Ok(())

@@ -15,6 +15,10 @@
 
 mod count;
 mod given;
+mod kernel;
+mod pass;
+mod radix;
+mod sample;
 mod search;
 mod source;
 mod spill;
@@ -202,19 +206,26 @@ struct Means {
 
 impl Means {
     /// The least budget that works.
-    const LEAST_BYTES: u64 = 64 << 10;
+    const LEAST_BYTES: u64 = 256 << 10;
+    /// Small buffers of fixed size that each thread has.
+    const FIXED_BYTES: u64 = 64 << 10;
 
     fn of(task: &crate::task::Task, n: u64) -> Result<Means, Error> {
-        let budget = task.memory_budget_bytes;
-        if budget < Means::LEAST_BYTES {
-            return Err(Error::Budget { needed: Means::LEAST_BYTES, given: budget });
+        let given = task.memory_budget_bytes;
+        if given < Means::LEAST_BYTES {
+            return Err(Error::Budget { needed: Means::LEAST_BYTES, given });
         }
-        let threads = task.threads.get().min(usize::try_from(budget / (32 << 10)).unwrap_or(usize::MAX)).max(1);
+        Ok(Means::share(given, task, n))
+    }
+
+    /// Shares out what is left of a budget that is large enough: at least three quarters of the least.
+    fn share(budget: u64, task: &crate::task::Task, n: u64) -> Means {
+        let threads = task.threads.get().min(usize::try_from(budget / (128 << 10)).unwrap_or(usize::MAX)).max(1);
         let share = budget / threads as u64;
-        let piece = usize::try_from(share / 4).unwrap_or(usize::MAX);
-        let piece_bytes = piece.clamp(source::MIN_PIECE_BYTES, source::PIECE_BYTES) & !7;
-        let result_bytes = n.saturating_mul(64).clamp(4 << 10, budget / 2);
-        let table_bytes = (budget - result_bytes) / threads as u64 - piece_bytes as u64;
-        Ok(Means { threads, piece_bytes, table_bytes, result_bytes })
+        let piece = usize::try_from(share / 8).unwrap_or(usize::MAX);
+        let piece_bytes = piece.clamp(source::MIN_PIECE_BYTES, source::PIECE_BYTES) & !511;
+        let result_bytes = n.saturating_mul(64).clamp(4 << 10, budget / 4);
+        let table_bytes = (budget - result_bytes) / threads as u64 - piece_bytes as u64 - Means::FIXED_BYTES;
+        Means { threads, piece_bytes, table_bytes, result_bytes }
     }
 }

@@ -91,21 +91,21 @@ pub struct MemberCounts {
 /// # Errors
 /// [`Error`].
 pub fn count_members(source: Source<'_>, search: &Search, task: &Task) -> Result<MemberCounts, Error> {
+    let means = Means::of(task, search.n)?;
     match source {
-        Source::Extents(extents) => search_parts(Parts::Extents(extents), search, task),
-        Source::Slices(slices) => search_parts(Parts::Slices(slices), search, task),
+        Source::Extents(extents) => search_parts(Parts::Extents(extents), search, means, task),
+        Source::Slices(slices) => search_parts(Parts::Slices(slices), search, means, task),
         Source::Stream(stream) => {
-            let means = Means::of(task, search.n)?;
             let spooled = Spooled::read(stream, means.piece_bytes, task)?;
-            let mut counts = spooled.with_parts(|parts| search_parts(parts, search, task))?;
+            let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, search.n);
+            let mut counts = spooled.with_parts(|parts| search_parts(parts, search, means, task))?;
             counts.cost.spilled_bytes = spooled.spilled_bytes();
             Ok(counts)
         }
     }
 }
 
-fn search_parts(parts: Parts<'_>, search: &Search, task: &Task) -> Result<MemberCounts, Error> {
-    let means = Means::of(task, search.n)?;
+fn search_parts(parts: Parts<'_>, search: &Search, means: Means, task: &Task) -> Result<MemberCounts, Error> {
     let width = search.target.width.bytes() as u64;
     let tail_counts = search.tail == Tail::Zero;
     // A match of 0 in a hole has members as any other.
@@ -115,6 +115,14 @@ fn search_parts(parts: Parts<'_>, search: &Search, task: &Task) -> Result<Member
         MemberCounts { top: Vec::new(), strings: Vec::new(), matches: 0, members: 0, cost: Cost::default() };
     let mut top = Top::new(search.n, means.result_bytes);
     let mut strings: Vec<StringCount> = Vec::new();
+    let isa = search.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::best);
+    let raw = if search.value <= search.target.width.max_word() {
+        // Swapping is its own inverse.
+        super::count::raw_to_value(search.target, search.value)
+    } else {
+        // No word of 4 bytes is that large.
+        u64::MAX
+    };
     let mut first = 0;
     loop {
         task.progress.start("searching", parts.total_bytes());
@@ -123,6 +131,8 @@ fn search_parts(parts: Parts<'_>, search: &Search, task: &Task) -> Result<Member
             .map(|_| Finder {
                 parts,
                 search: *search,
+                isa,
+                raw,
                 width,
                 range: &range,
                 table: Table::new(means.table_bytes.saturating_sub(means.piece_bytes as u64), &range),
@@ -219,6 +229,9 @@ impl Strings {
 struct Finder<'a> {
     parts: Parts<'a>,
     search: Search,
+    isa: Isa,
+    /// The word that is looked for, as this machine loads it.
+    raw: u64,
     width: u64,
     range: &'a Range,
     table: Table,
@@ -322,16 +335,8 @@ impl Finder<'_> {
 impl Sink for Finder<'_> {
     fn words(&mut self, place: Place, bytes: &[u8]) -> Result<(), Error> {
         self.table.follow(self.range);
-        let mut offset = 0u32;
         self.positions.clear();
-        let (width, value) = (self.width as u32, self.search.value);
-        let positions = &mut self.positions;
-        super::count::for_each_word(self.search.target, bytes, |word| {
-            if word == value {
-                positions.push(offset);
-            }
-            offset += width;
-        });
+        super::kernel::find_matches(self.isa, self.width, bytes, self.raw, &mut self.positions);
         self.matches += self.positions.len() as u64;
         match self.search.member {
             Some(at) if !self.positions.is_empty() => self.members(place, bytes, at),

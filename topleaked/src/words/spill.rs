@@ -116,6 +116,14 @@ impl Spooled {
         }
     }
 
+    /// What it holds in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        match self {
+            Spooled::Memory(bytes) => bytes.capacity() as u64,
+            Spooled::File(_) => 0,
+        }
+    }
+
     pub(super) fn spilled_bytes(&self) -> u64 {
         match self {
             Spooled::Memory(_) => 0,

@@ -58,7 +58,6 @@ impl Top {
     }
 
     /// The count of the last of the `n`; 0 where there are fewer.
-    #[cfg(test)]
     pub(super) fn least_count(&mut self) -> u64 {
         if self.kept.len() < self.n {
             return 0;

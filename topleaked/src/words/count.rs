@@ -206,7 +206,7 @@ impl Run<'_> {
         let seen = sample.nth(self.question.n);
         // A word that was seen twice may have been lucky.
         let nth = if seen < 3 { 8.0 } else { f64::from(seen) * sample.ratio * 0.5 };
-        let wanted = (4.0 * misses / nth).max(1.0).log2().ceil() as u32;
+        let wanted = (1.5 * misses / nth).max(1.0).log2().ceil() as u32;
         let (narrow, bits) = match wanted {
             0..=20 => (false, wanted.max(12)),
             _ => (true, ((misses / 6.0).max(1.0).log2().ceil() as u32).clamp(20, 24)),

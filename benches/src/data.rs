@@ -169,7 +169,7 @@ fn write_core(file: &mut dyn Write, sizes: Sizes) -> std::io::Result<()> {
     let mut random = Random(1);
     for slot in 0..module_bytes / 8 {
         // Tables of functions: addresses in the module's text.
-        let word = if slot % 11 == 0 { 0 } else { MODULE.0 - 0x10_0000 + (random.next() % 0xf_0000 & !15) };
+        let word = if slot % 11 == 0 { 0 } else { MODULE.0 - 0x10_0000 + ((random.next() % 0xf_0000) & !15) };
         file.write_all(&word.to_le_bytes())?;
     }
     let hot = hot_words();

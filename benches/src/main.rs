@@ -24,13 +24,16 @@ use data::{Data, MODULE, Sizes, VTABLE};
 /// What one run of a question says: the most bytes it took, and how many passes.
 type Outcome = anyhow::Result<(u64, u64)>;
 
+/// Asks a question about a file, and checks the answer.
+type Run = dyn Fn(&Data, &File, &Task) -> Outcome;
+
 /// A row of the table. Another stage is another row.
 struct Row {
     name: String,
     /// The file that it is asked about.
     data: &'static str,
     isa: Isa,
-    run: Box<dyn Fn(&Data, &File, &Task) -> Outcome>,
+    run: Box<Run>,
 }
 
 fn top(name: &str, data: &'static str, n: u64, isa: Isa) -> Row {

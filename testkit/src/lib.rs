@@ -5,3 +5,4 @@
 
 pub mod elf_core;
 pub mod native;
+pub mod recorder;

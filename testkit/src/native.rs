@@ -1,6 +1,7 @@
 //! Compiles small C and C++ programs, runs them, and hands over the core that they leave.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader};
@@ -93,8 +94,16 @@ impl Drop for Crash {
 /// Where it ends in another way, or the kernel leaves no core: `/proc/sys/kernel/core_pattern` has to be a
 /// plain file name, which `cargo xtask test` checks beforehand.
 pub fn crash(program: &Program, arguments: &[&str]) -> Crash {
+    crash_in(program, arguments, &[])
+}
+
+/// As [`crash`], with additions to the program's environment.
+///
+/// # Panics
+/// As [`crash`].
+pub fn crash_in(program: &Program, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Crash {
     let folder = scratch_folder();
-    let output = run_for_core(program, arguments, &folder);
+    let output = run_for_core(program, arguments, environment, &folder);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.signal().is_some(), "the program did not crash: {output:?}");
     let core = find_core(&folder).unwrap_or_else(|| {
@@ -150,10 +159,17 @@ pub fn scratch_folder() -> PathBuf {
     folder
 }
 
-fn run_for_core(program: &Program, arguments: &[&str], folder: &Path) -> Output {
-    // The shell raises the limit for this process alone.
+fn run_for_core(program: &Program, arguments: &[&str], environment: &[(&str, &OsStr)], folder: &Path) -> Output {
+    let additions = environment.iter().map(|(name, value)| {
+        let mut addition = OsString::from(name);
+        addition.push("=");
+        addition.push(value);
+        addition
+    });
+    // The shell raises the limit for this process alone; `env` keeps the additions from the shell itself.
     Command::new("sh")
-        .args(["-c", "ulimit -c unlimited && exec \"$@\"", "sh"])
+        .args(["-c", "ulimit -c unlimited && exec env \"$@\"", "sh"])
+        .args(additions)
         .arg(&program.path)
         .args(arguments)
         .current_dir(folder)

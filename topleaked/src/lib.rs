@@ -20,6 +20,7 @@
 //! It prints nothing and never exits the process: that is the binary's part.
 
 pub mod addr;
+pub mod heap;
 pub mod image;
 pub mod report;
 pub mod session;

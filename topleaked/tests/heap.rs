@@ -1,0 +1,268 @@
+//! The heap walk measured against programs that recorded what they held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use testkit::native::Program;
+use testkit::recorder::{self, Record, RecordedCrash};
+use topleaked::addr::Addr;
+use topleaked::heap::{AllocatorId, ArenaKind, DamageKind, Heap, State, walk_heaps};
+use topleaked::image::{Image, OpenOptions};
+use topleaked::task::Task;
+
+fn walk(core: &Path) -> (Image, Heap) {
+    let task = Task::default();
+    let image = Image::open(core, &OpenOptions::default(), &task).unwrap();
+    let heap = walk_heaps(&image, &task).unwrap();
+    (image, heap)
+}
+
+fn program(options: &[&str]) -> Program {
+    let mut all = vec!["-O1", "-pthread", "-Wno-use-after-free"];
+    all.extend(options);
+    recorder::compile("heap_truth", "c", recorder::HEAP_TRUTH, "cc", &all)
+}
+
+fn linked(compiler: &str, options: &[&str]) -> Program {
+    let mut all = vec!["-O1", "-pthread", "-Wno-use-after-free"];
+    all.extend(options);
+    recorder::compile_linked("heap_truth", "c", recorder::HEAP_TRUTH, compiler, &all)
+}
+
+/// What `-m32` needs beside it where only the versioned multilib package is installed.
+const M32: &[&str] = &["-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"];
+
+/// Runs the program with one argument, preloaded for 64 bits.
+fn recorded(program: &Program, state: &str) -> RecordedCrash {
+    recorder::crash_preloaded(program, &[state], &recorder::library("cc", &[]))
+}
+
+/// What differs between the walk and the record: allocations the program held that are not used in the table with
+/// their usable size, and used ones that it did not hold.
+fn differences(heap: &Heap, records: &[Record]) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    let held: BTreeMap<u64, u64> = records.iter().map(|record| (record.address, record.usable)).collect();
+    let used: BTreeMap<u64, u64> = heap
+        .table
+        .iter()
+        .filter(|allocation| allocation.state.is_used())
+        .map(|allocation| (allocation.address.0, allocation.usable_size))
+        .collect();
+    let missed = held.iter().filter(|(address, size)| used.get(address) != Some(size)).map(|(address, _)| *address);
+    let invented = used.keys().filter(|address| !held.contains_key(address)).copied();
+    (missed.collect(), invented.collect())
+}
+
+fn assert_same(heap: &Heap, records: &[Record]) {
+    let (missed, invented) = differences(heap, records);
+    let some = |addresses: &BTreeSet<u64>| addresses.iter().take(8).map(|at| Addr(*at)).collect::<Vec<_>>();
+    assert!(
+        missed.is_empty() && invented.is_empty(),
+        "of {} missed {} {:?}, invented {} {:?}",
+        records.len(),
+        missed.len(),
+        some(&missed),
+        invented.len(),
+        some(&invented)
+    );
+}
+
+/// The table is exact, and accounts for all of the heap.
+fn assert_exact(heap: &Heap, records: &[Record]) {
+    assert_same(heap, records);
+    assert_eq!(heap.diagnostics, []);
+    for allocator in &heap.allocators {
+        assert_eq!(allocator.damage, []);
+        for arena in &allocator.arenas {
+            assert_eq!(arena.tally.bytes(), arena.bytes(), "{arena:?}");
+            if let Some(system) = arena.system_bytes {
+                assert_eq!(arena.bytes(), system, "the arena's memory is what it says it has: {arena:?}");
+            }
+        }
+        assert_eq!(allocator.tally().used().count, records.len() as u64);
+    }
+    for record in records {
+        let addr = Addr(record.address);
+        let (id, offset) = heap.table.find(addr).unwrap();
+        assert_eq!((heap.table.address(id), offset), (addr, 0));
+    }
+}
+
+#[test]
+fn a_class_that_leaks_and_lives_is_walked_exactly() {
+    for options in [&["-g"][..], &["-s"], &["-s", "-no-pie"]] {
+        let run = recorded(&program(options), "leak");
+        assert_eq!(run.records.len(), 3000);
+        let (image, heap) = walk(&run.crash.core);
+        assert_exact(&heap, &run.records);
+        let [allocator] = heap.allocators.as_slice() else { panic!("{:?}", heap.allocators) };
+        assert_eq!((allocator.name, allocator.id), ("glibc", AllocatorId(0)));
+        let module = image.module(allocator.module.unwrap()).unwrap();
+        assert!(module.name().starts_with(b"libc"), "{:?}", String::from_utf8_lossy(module.name()));
+    }
+}
+
+#[test]
+fn a_churned_heap_is_walked_exactly_and_alike_on_any_number_of_threads() {
+    let run = recorded(&program(&["-s"]), "churn");
+    let (image, heap) = walk(&run.crash.core);
+    assert_exact(&heap, &run.records);
+    let one = Task { threads: std::num::NonZeroUsize::MIN, ..Task::default() };
+    let alone = walk_heaps(&image, &one).unwrap();
+    assert!(heap.table.iter().eq(alone.table.iter()));
+    let tally = heap.allocators[0].tally();
+    assert!(tally.state(State::Free).count > 100 && tally.state(State::ThreadCached).count > 100, "{tally:?}");
+}
+
+#[test]
+fn arenas_of_threads_are_walked_exactly() {
+    let run = recorded(&program(&["-s"]), "threads");
+    let (_, heap) = walk(&run.crash.core);
+    assert_exact(&heap, &run.records);
+    let allocator = &heap.allocators[0];
+    assert_eq!(allocator.arenas.iter().filter(|arena| arena.kind == ArenaKind::Thread).count(), 6);
+    assert!(allocator.arenas.iter().any(|arena| arena.spans.len() == 2), "one arena has two heaps");
+    assert_eq!(allocator.thread_caches, 7);
+}
+
+#[test]
+fn chunks_in_caches_and_fastbins_are_free() {
+    let run = recorded(&program(&["-s"]), "caches");
+    let (_, heap) = walk(&run.crash.core);
+    assert_exact(&heap, &run.records);
+    assert_eq!(heap.allocators[0].tally().state(State::ThreadCached).count, 64 * 7);
+    let run = recorded(&program(&["-s"]), "fastbins");
+    let (_, heap) = walk(&run.crash.core);
+    assert_exact(&heap, &run.records);
+    // Of each of seven sizes 320 of 400 were freed: seven went to the cache, and of sizes up to 128 bytes the rest to
+    // fastbins; some small requests share a chunk size.
+    assert!(heap.allocators[0].tally().state(State::FastFree).count > 1500, "{:?}", heap.allocators[0].tally());
+}
+
+#[test]
+fn mapped_blocks_are_found_also_where_alignment_moved_them() {
+    for options in [&["-s"][..], &["-g"]] {
+        let run = recorded(&program(options), "mapped");
+        let (_, heap) = walk(&run.crash.core);
+        assert_exact(&heap, &run.records);
+        assert!(heap.allocators[0].mapped.spans.len() > 20, "{:?}", heap.allocators[0].mapped);
+    }
+}
+
+#[test]
+fn a_main_arena_that_cannot_grow_goes_on_in_pieces() {
+    let run = recorded(&program(&["-s"]), "blocked");
+    let (_, heap) = walk(&run.crash.core);
+    assert_exact(&heap, &run.records);
+    let main = &heap.allocators[0].arenas[0];
+    assert_eq!(main.kind, ArenaKind::MainInPieces);
+    assert!(main.spans.len() > 1, "{main:?}");
+}
+
+#[test]
+fn memory_that_others_took_from_sbrk_is_not_claimed() {
+    let run = recorded(&program(&["-s"]), "sbrk");
+    let (_, heap) = walk(&run.crash.core);
+    assert_same(&heap, &run.records);
+    let main = &heap.allocators[0].arenas[0];
+    assert_eq!(main.spans.len(), 3, "two foreign blocks lie between: {main:?}");
+    // glibc counts foreign memory as its own, up to the next page.
+    let foreign = main.system_bytes.unwrap() - main.bytes();
+    assert!((12345 + 100..12345 + 100 + 2 * 4096).contains(&foreign), "{foreign} bytes");
+}
+
+#[test]
+fn a_forked_child_keeps_the_arenas_of_threads_it_does_not_have() {
+    let run = recorded(&program(&["-s"]), "fork");
+    let (image, heap) = walk(&run.crash.core);
+    assert_eq!(image.threads().len(), 1);
+    assert_exact(&heap, &run.records);
+    assert_eq!(heap.allocators[0].thread_caches, 7, "the caches of the threads that stayed behind are no allocations");
+}
+
+#[test]
+fn static_programs_are_walked_exactly() {
+    for options in [&["-static", "-s"][..], &["-static-pie", "-s"], &["-static", "-g"]] {
+        for state in ["leak", "churn", "threads", "mapped", "blocked"] {
+            let run = recorder::crash_linked(&linked("cc", options), &[state]);
+            assert_exact(&walk(&run.crash.core).1, &run.records);
+        }
+    }
+}
+
+#[test]
+fn thirty_two_bit_programs_are_walked_exactly() {
+    let library = recorder::library("cc", M32);
+    for options in [[M32, &["-s"]].concat(), [M32, &["-g"]].concat()] {
+        for state in ["leak", "churn", "threads", "caches", "fastbins", "mapped", "blocked", "sbrk", "fork"] {
+            let run = recorder::crash_preloaded(&program(&options), &[state], &library);
+            let (_, heap) = walk(&run.crash.core);
+            if state == "sbrk" {
+                assert_same(&heap, &run.records);
+            } else {
+                assert_exact(&heap, &run.records);
+            }
+        }
+    }
+    let run = recorder::crash_linked(&linked("cc", &[M32, &["-static", "-s"]].concat()), &["churn"]);
+    assert_exact(&walk(&run.crash.core).1, &run.records);
+}
+
+/// The addresses of the row of blocks in the middle of which the program did its damage.
+fn row(run: &RecordedCrash) -> Vec<u64> {
+    let blocks = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("block "));
+    blocks
+        .map(|line| line.split_once(" 0x").map(|(_, address)| u64::from_str_radix(address, 16).unwrap()).unwrap())
+        .collect()
+}
+
+#[test]
+fn an_overflow_costs_its_neighbour_alone() {
+    let run = recorded(&program(&["-s"]), "overflow");
+    let (_, heap) = walk(&run.crash.core);
+    let middle = row(&run)[20];
+    let [damage] = heap.allocators[0].damage.as_slice() else { panic!("{:?}", heap.allocators[0].damage) };
+    assert_eq!(damage.kind, DamageKind::Header);
+    assert_eq!(damage.found, 0x5858_5858_5858_5858);
+    assert_eq!(damage.in_front, Some(Addr(middle)), "the overflower is named");
+    let (missed, invented) = differences(&heap, &run.records);
+    let behind = heap.table.find(damage.at.checked_add(8).unwrap()).unwrap().0;
+    assert_eq!(heap.table.state(behind), State::Damaged);
+    assert_eq!(damage.resumed.unwrap(), heap.table.address(topleaked::heap::AllocId(behind.0 + 1)));
+    assert!(missed.iter().all(|address| *address == heap.table.address(behind).0), "{missed:x?}");
+    assert_eq!(invented, BTreeSet::new());
+}
+
+#[test]
+fn an_overflow_by_one_byte_is_corrected() {
+    let run = recorded(&program(&["-s"]), "one-byte");
+    let (_, heap) = walk(&run.crash.core);
+    let [damage] = heap.allocators[0].damage.as_slice() else { panic!("{:?}", heap.allocators[0].damage) };
+    assert_eq!(damage.kind, DamageKind::Header);
+    assert_eq!(damage.found & 0xff, u64::from(b'A'));
+    assert_eq!(damage.lost_bytes, 0);
+    assert_same(&heap, &run.records);
+}
+
+#[test]
+fn a_wild_write_costs_the_block_it_hit() {
+    let run = recorded(&program(&["-s"]), "wild");
+    let (_, heap) = walk(&run.crash.core);
+    let middle = row(&run)[20];
+    let [damage] = heap.allocators[0].damage.as_slice() else { panic!("{:?}", heap.allocators[0].damage) };
+    assert_eq!((damage.at, damage.found), (Addr(middle - 8), 0x1234_5678));
+    assert_eq!(differences(&heap, &run.records), (BTreeSet::from([middle]), BTreeSet::new()));
+    assert_eq!(heap.table.find(Addr(middle)).map(|(id, _)| heap.table.state(id)), Some(State::Damaged));
+}
+
+#[test]
+fn a_double_free_is_found_and_loses_nothing() {
+    let run = recorded(&program(&["-s"]), "double");
+    let (_, heap) = walk(&run.crash.core);
+    let twice = row(&run)[10];
+    let damage = &heap.allocators[0].damage;
+    assert!(
+        damage.iter().any(|damage| damage.kind == DamageKind::FreedTwice && damage.at == Addr(twice)),
+        "{damage:?}"
+    );
+    assert_same(&heap, &run.records);
+}

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use topleaked::report::Grouped;
+use topleaked::report::{Grouped, SafeText};
 
 use crate::{Exit, output};
 
@@ -40,9 +40,10 @@ class's table of virtual functions. gdb has the name, where there is one:
 answers `vtable for game::TcpClient + 16`.",
     },
     Step {
-        arguments: "demo.core -f {vtable}",
+        arguments: "demo.core -f {vtable} --memberType=pointer",
         see: "\
-The search for that one word: {tcp-clients} clients that came by TCP are in memory. Players of a Saturday, or a leak?",
+The search for that one word, and at each place the pointer that stands there, which is itself: {tcp-clients} clients that
+came by TCP are in memory. Players of a Saturday, or a leak? What they have in common will tell.",
     },
     Step {
         arguments: "demo.core -f {vtable} --memberOffset={state-offset} --memberType=uint32",
@@ -86,11 +87,11 @@ impl Verb for Demo {
         let facts = Facts::of_truth(TRUTH)?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let kept = match &self.keep {
-            Some(folder) => format!("The files are in {}.", folder.display()),
-            None => "Its files go when the tour ends; `topleaked demo --keep DIR` leaves them in DIR.".to_owned(),
+            Some(folder) => format!("Both are in {}.", SafeText::from(&*folder.to_string_lossy())),
+            None => "Both go when the tour ends; `topleaked demo --keep DIR` leaves them in DIR.".to_owned(),
         };
         say(&facts.fill(&format!(
-            "A game server has died: `accept4: Too many open files`. It had {{connections}} clients. There is its dump,
+            "A game server has died: `accept4: Too many open files`. It had {{connections}} clients. Left are its dump,
 demo.core, and its executable, server. {kept}\n"
         )))?;
         for step in STEPS {

@@ -1,0 +1,140 @@
+//! `docs/json-schema.md` against what the commands really print.
+//!
+//! A member that the page does not name fails here, so that the page says all.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Folder, answer, words};
+use serde_json::{Value, json};
+
+const PAGE: &str = include_str!("../../docs/json-schema.md");
+
+/// The schemas of the page, by the name behind `schema=`.
+fn schemas() -> BTreeMap<String, Value> {
+    PAGE.split("```json schema=")
+        .skip(1)
+        .map(|block| {
+            let (name, rest) = block.split_once('\n').unwrap();
+            let text = rest.split("```").next().unwrap();
+            (name.to_owned(), serde_json::from_str(text).unwrap_or_else(|error| panic!("schema {name}: {error}")))
+        })
+        .collect()
+}
+
+/// Checks `value` against the part of JSON Schema that the page uses; anything else in a schema is an error of the page.
+fn check(value: &Value, schema: &Value, place: &str) -> Result<(), String> {
+    for (keyword, wanted) in schema.as_object().ok_or(format!("{place}: the schema is no object"))? {
+        match (keyword.as_str(), wanted) {
+            ("type", Value::String(name)) => {
+                let fits = match name.as_str() {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_u64() || value.is_i64(),
+                    "number" => value.is_number(),
+                    other => return Err(format!("{place}: unknown type {other}")),
+                };
+                if !fits {
+                    return Err(format!("{place}: {value} is not of type {name}"));
+                }
+            }
+            ("const", wanted) if value == wanted => {}
+            ("enum", Value::Array(allowed)) if allowed.contains(value) => {}
+            ("pattern", Value::String(pattern)) if matches_pattern(value, pattern) => {}
+            ("required", Value::Array(names)) => {
+                for name in names.iter().filter_map(Value::as_str) {
+                    if value.get(name).is_none() {
+                        return Err(format!("{place}: {name} is missing"));
+                    }
+                }
+            }
+            ("properties", Value::Object(members)) => {
+                for (name, member) in value.as_object().into_iter().flatten() {
+                    let schema = members.get(name).ok_or(format!("{place}: the page does not name {name}"))?;
+                    check(member, schema, &format!("{place}.{name}"))?;
+                }
+            }
+            ("items", schema) => {
+                for (at, item) in value.as_array().into_iter().flatten().enumerate() {
+                    check(item, schema, &format!("{place}[{at}]"))?;
+                }
+            }
+            (keyword, wanted) => return Err(format!("{place}: {value} is against {keyword} {wanted}")),
+        }
+    }
+    Ok(())
+}
+
+fn matches_pattern(value: &Value, pattern: &str) -> bool {
+    let Some(text) = value.as_str() else { return false };
+    match pattern {
+        "^0x[0-9a-f]{16}$" => text
+            .strip_prefix("0x")
+            .is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))),
+        "^[a-z]+(-[a-z]+)*$" => {
+            text.split('-').all(|word| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase()))
+        }
+        other => panic!("the test does not know the pattern {other}"),
+    }
+}
+
+/// The output of a command, held to the schema of its result.
+#[track_caller]
+fn checked(arguments: &[&str], result: &str) -> Value {
+    let schemas = schemas();
+    let value: Value = serde_json::from_str(&answer(arguments)).unwrap();
+    let mut envelope = schemas["envelope"].clone();
+    envelope["properties"]["result"] = schemas[result].clone();
+    check(&value, &envelope, "output").unwrap_or_else(|fault| panic!("{fault}\n{value:#}"));
+    value
+}
+
+#[test]
+fn the_classic_form_is_as_the_page_says() {
+    let folder = Folder::new();
+    let path = folder.write("input", words(&[7, 0x5555_0000_1234, 7, 0]));
+    let path = path.to_str().unwrap();
+    let value = checked(&[path, "--json"], "classic");
+    assert_eq!(value["command"], "classic");
+    assert_eq!(value["result"]["words"][0], json!({"value": "0x0000000000000007", "count": 2, "kind": "small"}));
+    assert_eq!(value["result"]["total_words"], 4);
+}
+
+#[test]
+fn a_search_is_as_the_page_says() {
+    let folder = Folder::new();
+    let path = folder.write("input", words(&[7, 0xff, 7, 0x100, 7]));
+    let path = path.to_str().unwrap();
+    for member in ["uint8", "uint64", "int8", "float64", "pointer", "bool", "cstring"] {
+        let arguments = [path, "--json", "-f7", "--memberOffset=8", &format!("--memberType={member}")];
+        let value = checked(&arguments, "classic-find");
+        assert_eq!(value["result"]["matches"], 3, "{member}");
+    }
+}
+
+#[test]
+fn a_diagnostic_is_as_the_page_says() {
+    let schemas = schemas();
+    let row = json!([{"code": "stack-missing", "at": "thread 7", "effect": "leaks may be overstated"}]);
+    let schema = &schemas["envelope"]["properties"]["diagnostics"];
+    check(&row, schema, "diagnostics").unwrap();
+    assert!(check(&json!([{"code": "Stack missing", "at": "", "effect": ""}]), schema, "diagnostics").is_err());
+}
+
+#[test]
+fn the_check_sees_faults() {
+    let schema = &schemas()["classic"];
+    let good = json!({"words": [], "total_words": 0, "distinct_shown": 0});
+    check(&good, schema, "result").unwrap();
+    for fault in [
+        json!({"words": [], "total_words": 0}),
+        json!({"words": [], "total_words": 0, "distinct_shown": 0, "more": 1}),
+        json!({"words": {}, "total_words": 0, "distinct_shown": 0}),
+        json!({"words": [{"value": "7", "count": 1, "kind": "small"}], "total_words": 0, "distinct_shown": 0}),
+    ] {
+        assert!(check(&fault, schema, "result").is_err(), "{fault}");
+    }
+}

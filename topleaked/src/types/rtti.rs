@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use memchr::memchr;
 
 use crate::addr::{Addr, Width};
-use crate::image::Image;
+use crate::image::{Image, MemoryKind};
 use crate::symbols::{Symbols, demangle_type};
 
 /// A longer mangled name of a type is not read, in bytes.
@@ -85,6 +85,13 @@ impl<'a, 'i> Records<'a, 'i> {
         addr.is_aligned(self.width()) && self.image.region(addr).is_some_and(|region| region.module.is_some())
     }
 
+    /// Whether a record of a library may be at `addr`. Dumps of emulated processes can leave a library's memory without
+    /// anything that tells whose it is; the records in it read as well.
+    fn may_hold_records(&self, addr: Addr) -> bool {
+        let elsewhere = [MemoryKind::MainHeap, MemoryKind::Stack, MemoryKind::Tls, MemoryKind::Guard];
+        addr.is_aligned(self.width()) && self.image.region(addr).is_some_and(|region| !elsewhere.contains(&region.kind))
+    }
+
     /// The class that the `type_info` at `addr` describes; `None` where there is no such record.
     pub(super) fn class(&self, addr: Addr) -> Option<Arc<ClassRecord>> {
         if let Ok(classes) = self.classes.lock()
@@ -102,7 +109,7 @@ impl<'a, 'i> Records<'a, 'i> {
     }
 
     fn read_class(&self, addr: Addr) -> Option<ClassRecord> {
-        if !self.is_static(addr) {
+        if !self.may_hold_records(addr) {
             return None;
         }
         let kind = self.kind(Addr(self.word_at(addr, 0)?))?;
@@ -148,7 +155,7 @@ impl<'a, 'i> Records<'a, 'i> {
     }
 
     fn read_kind(&self, vptr: Addr) -> Option<RecordKind> {
-        if !self.is_static(vptr) {
+        if !self.may_hold_records(vptr) {
             return None;
         }
         // The record of the record's class, whose name says what it is.
@@ -167,7 +174,9 @@ impl<'a, 'i> Records<'a, 'i> {
                 match named.and_then(|hit| hit.name.strip_prefix(b"_ZTV")) {
                     Some(name) => kind_by_name(name),
                     // Without the file of a stripped C++ library, all that shows is a record at the right place.
-                    None => of_kind.filter(|record| self.is_static(*record)).map(|_| RecordKind::Unknown),
+                    None => of_kind
+                        .filter(|record| self.is_static(vptr) && self.may_hold_records(*record))
+                        .map(|_| RecordKind::Unknown),
                 }
             }
         }
@@ -175,7 +184,12 @@ impl<'a, 'i> Records<'a, 'i> {
 
     fn single_base(&self, addr: Addr) -> Option<BaseRecord> {
         let type_info = Addr(self.word_at(addr, 2)?);
-        self.is_static(type_info).then_some(BaseRecord { type_info, offset: 0, is_virtual: false, is_public: true })
+        self.may_hold_records(type_info).then_some(BaseRecord {
+            type_info,
+            offset: 0,
+            is_virtual: false,
+            is_public: true,
+        })
     }
 
     /// Whether there could be a record: two pointers into modules.
@@ -201,7 +215,7 @@ impl<'a, 'i> Records<'a, 'i> {
                 break;
             };
             let type_info = Addr(record);
-            if !self.is_static(type_info) {
+            if !self.may_hold_records(type_info) {
                 break;
             }
             let packed = signed(packed, target.width);

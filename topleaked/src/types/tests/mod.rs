@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use testkit::native::{Build, Crash, Program, compile, crash};
+use testkit::native::{Build, Crash, Program, compile, crash, crash_emulated};
 
 use crate::addr::Addr;
 use crate::image::{Image, OpenOptions};
@@ -87,12 +87,16 @@ fn open(core: &Path) -> Image {
 }
 
 fn assert_all_named(program: &Program, count: usize, evidence: &[Evidence]) {
-    let crash = crash(program, &[]);
-    let image = open(&crash.core);
-    let symbols = Symbols::new(&image, SymbolOptions::default());
+    assert_crash_is_named(&crash(program, &[]), Path::new("/"), count, evidence);
+}
+
+fn assert_crash_is_named(crash: &Crash, root: &Path, count: usize, evidence: &[Evidence]) {
+    let search = SymbolOptions { sysroot: Some(root.to_path_buf()), ..SymbolOptions::default() };
+    let image = Image::open(&crash.core, &OpenOptions { search: search.clone() }, &Task::default()).unwrap();
+    let symbols = Symbols::new(&image, search);
     let vtables = Vtables::new(&image, &symbols);
     let ranges = vtables.candidate_ranges();
-    let expected = expectations(&crash);
+    let expected = expectations(crash);
     assert_eq!(expected.len(), count);
     for (addr, expected) in expected {
         let found = vtables.classify(addr).unwrap_or_else(|| panic!("{expected} at {addr} is not recognised"));
@@ -147,5 +151,35 @@ fn classes_of_clang_and_libcxx_are_named() {
     ] {
         let program = compile("classes", "cpp", CLASSES, &Build { compiler: "clang++", options });
         assert_all_named(&program, CLASS_COUNT, &[evidence]);
+    }
+}
+
+/// Compilers for other machines, and where their libraries lie.
+const OTHER_MACHINES: [(&str, &str, &str); 2] = [
+    ("s390x", "s390x-linux-gnu-g++-12", "/usr/s390x-linux-gnu"),
+    ("aarch64", "aarch64-linux-gnu-g++-12", "/usr/aarch64-linux-gnu"),
+];
+
+#[test]
+fn classes_of_static_programs_of_other_machines_are_named() {
+    for (machine, compiler, root) in OTHER_MACHINES {
+        for (options, evidence) in
+            [(&["-O1", "-static"][..], Evidence::RttiAndSymbol), (&["-O1", "-s", "-static"], Evidence::Rtti)]
+        {
+            let program = compile("classes", "cpp", CLASSES, &Build { compiler, options });
+            let crash = crash_emulated(machine, Path::new(root), &program);
+            assert_crash_is_named(&crash, Path::new(root), CLASS_COUNT, &[evidence]);
+        }
+    }
+}
+
+#[test]
+fn classes_of_dynamic_programs_of_other_machines_are_named() {
+    for (machine, compiler, root) in OTHER_MACHINES {
+        for (options, evidence) in [(&["-O1"][..], Evidence::RttiAndSymbol), (&["-O1", "-s"], Evidence::Rtti)] {
+            let program = compile("classes", "cpp", CLASSES, &Build { compiler, options });
+            let crash = crash_emulated(machine, Path::new(root), &program);
+            assert_crash_is_named(&crash, Path::new(root), CLASS_COUNT, &[evidence]);
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use topleaked::image::{Image, OpenOptions, SearchPaths};
+use topleaked::image::{Image, ImageError, OpenOptions, SearchPaths};
 use topleaked::task::Task;
 
 use crate::terminal;
@@ -38,6 +37,10 @@ impl Dump {
     /// Where it is no dump, or cannot be read.
     pub fn open(&self, options: &OpenOptions, task: &Task) -> anyhow::Result<Image> {
         let open = || Image::open(&self.core, options, task);
-        terminal::with_progress(task, open).with_context(|| self.core.display().to_string())
+        terminal::with_progress(task, open).map_err(|error| match error {
+            // These name the file and the cause themselves.
+            ImageError::Input(_) | ImageError::Map { .. } | ImageError::Unpack { .. } => anyhow::anyhow!("{error}"),
+            other => anyhow::anyhow!("{}: {other}", self.core.display()),
+        })
     }
 }

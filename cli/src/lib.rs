@@ -19,6 +19,7 @@ pub mod command_line;
 pub mod dump;
 pub mod means;
 pub mod output;
+pub mod sigbus;
 pub mod syntax;
 pub mod terminal;
 pub mod verbs;
@@ -37,6 +38,8 @@ const NO_ANSWER: u8 = 2;
 
 /// Runs the program; `arguments` begins with its own name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Without the handler the end is less clear, and nothing else.
+    let _ = sigbus::install();
     match command_line::dispatch(&arguments) {
         Ok(Exit::Answered) => ExitCode::SUCCESS,
         Ok(Exit::ThresholdPassed) => ExitCode::from(1),

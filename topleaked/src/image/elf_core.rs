@@ -58,7 +58,8 @@ pub(super) fn load(dump: Backing, search: &SearchPaths) -> Result<Image, ImageEr
     }
     let mut loads = Vec::new();
     let mut read = 0u64;
-    let mut expected_bytes = 0u64;
+    let headers_bytes = count.count.saturating_mul(header.program_header_size);
+    let mut expected_bytes = header.program_headers_offset.saturating_add(headers_bytes);
     for program_header in header.program_headers(bytes, count.count) {
         read += 1;
         expected_bytes = expected_bytes.max(program_header.offset.saturating_add(program_header.filesz));

@@ -30,10 +30,14 @@ pub(super) struct Held {
 /// [`ImageError`] where it is no dump, there is no room for it, or nothing of it can be read.
 pub(super) fn hold(mut stream: Stream, name: &str, task: &Task) -> Result<Held, ImageError> {
     let unreadable = |source| ImageError::Unpack { name: name.to_owned(), source };
+    let mut head_error = None;
     let head = match stream.head(HEAD_BYTES) {
         Ok(head) => head,
-        // What came before the damage is read below, and judged.
-        Err(_) => &[],
+        // What came before the damage is still in the stream, and judged below; the reason is told but once.
+        Err(error) => {
+            head_error = Some(error);
+            &[]
+        }
     };
     if head.len() >= elf::MAGIC.len() && !head.starts_with(elf::MAGIC) {
         return Err(ImageError::NotACore);
@@ -51,6 +55,7 @@ pub(super) fn hold(mut stream: Stream, name: &str, task: &Task) -> Result<Held, 
         let read = match fill(&mut stream, buffer.get_mut(..want).unwrap_or_default()) {
             (read, None) => read,
             (read, Some(error)) => {
+                let error = head_error.take().unwrap_or(error);
                 let cut = error.get_ref().and_then(|inner| inner.downcast_ref::<InputError>());
                 let damaged = matches!(cut, Some(InputError::Truncated { .. } | InputError::Damaged { .. }));
                 if !damaged || size + read as u64 == 0 {

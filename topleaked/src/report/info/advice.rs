@@ -7,6 +7,8 @@ use super::ModuleRow;
 
 /// So many modules are named in one piece of advice.
 const NAMED: usize = 5;
+/// Less than this is left out of most dumps: rings shared with the kernel, secrets.
+const WORTH_ADVICE_BYTES: u64 = 1 << 20;
 
 pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
     let mut advice = Vec::new();
@@ -20,7 +22,7 @@ pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
     let private = missing(image, |kind| {
         matches!(kind, MemoryKind::MainHeap | MemoryKind::Anonymous | MemoryKind::Stack | MemoryKind::Tls)
     });
-    if private > 0 {
+    if private >= WORTH_ADVICE_BYTES {
         advice.push(format!(
             "{} of private memory was left out of the dump: set bit 0 of /proc/PID/coredump_filter before the next \
              one (echo 0x33), unless the program asked for it (MADV_DONTDUMP)",
@@ -28,7 +30,7 @@ pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
         ));
     }
     let shared = missing(image, |kind| kind == MemoryKind::Shared);
-    if shared > 0 {
+    if shared >= WORTH_ADVICE_BYTES {
         advice.push(format!(
             "{} of shared memory was left out of the dump: bits 1 and 3 of /proc/PID/coredump_filter keep it \
              (echo 0x3b)",

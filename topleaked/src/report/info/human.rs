@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use crate::image::MemoryKind;
+
 use super::super::{Bytes, Column, Grouped, Look, SafeText, Share, Table};
 use super::{Info, MemoryRow, ModuleRow, ThreadRow};
 
@@ -94,8 +96,14 @@ fn memory(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
     ]);
     let size = |bytes: u64| if bytes == 0 { String::new() } else { Bytes(bytes).to_string() };
     let mut total = MemoryRow::default();
+    let mut guard = 0;
     for row in &info.memory {
         let name = row.kind.map_or("", |kind| kind.name()).to_owned();
+        if row.kind == Some(MemoryKind::Guard) {
+            // Address space set aside, not memory: it would drown the sum.
+            guard = row.bytes;
+            continue;
+        }
         table.row([name, size(row.bytes), size(row.present_bytes), size(row.elided_bytes), size(row.missing_bytes)]);
         total.bytes = total.bytes.saturating_add(row.bytes);
         total.present_bytes = total.present_bytes.saturating_add(row.present_bytes);
@@ -105,7 +113,11 @@ fn memory(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
     let sums = [total.bytes, total.present_bytes, total.elided_bytes, total.missing_bytes];
     table.row(std::iter::once("total".to_owned()).chain(sums.map(size)));
     writeln!(out)?;
-    table.write(out, look)
+    table.write(out, look)?;
+    if guard > 0 {
+        writeln!(out, "and {} of address space without access (guard pages, reserves)", Bytes(guard))?;
+    }
+    Ok(())
 }
 
 /// Where a thread was: the function, else the place in the module, else the address.

@@ -141,6 +141,21 @@ impl AllocationTable {
     /// How many allocations one table can hold.
     pub const LIMIT: u32 = u32::MAX - 1;
 
+    /// A table of allocations that come with ascending addresses: address, usable size, state. For heaps that no walker
+    /// found.
+    ///
+    /// # Errors
+    /// [`TableError`] where there are too many.
+    pub fn from_allocations(
+        allocations: impl IntoIterator<Item = (Addr, u64, State)>,
+    ) -> Result<AllocationTable, TableError> {
+        let mut runs = run::Runs::new(AllocatorId(0));
+        for (address, usable_size, state) in allocations {
+            runs.push(address, usable_size, state);
+        }
+        AllocationTable::from_runs(runs.finish()).map(|(table, _)| table)
+    }
+
     /// Joins runs into a table. Where two overlap, the allocation that begins first stays; `dropped` says how many
     /// went that way.
     pub(super) fn from_runs(mut runs: Vec<Run>) -> Result<(AllocationTable, u64), TableError> {

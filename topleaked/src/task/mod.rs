@@ -43,6 +43,25 @@ impl Default for Task {
 impl Task {
     /// The memory budget where the user names none: 512 MiB.
     pub const DEFAULT_MEMORY_BUDGET_BYTES: u64 = 512 << 20;
+
+    /// Runs `work` once on each of the task's threads, this one among them, and hands back what they return, in no
+    /// order that means anything. A panic in one of them goes on in the caller.
+    pub fn on_all<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
+        if self.threads.get() == 1 {
+            return vec![work()];
+        }
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..self.threads.get()).map(|_| scope.spawn(&work)).collect();
+            let mut results = vec![work()];
+            for other in others {
+                match other.join() {
+                    Ok(result) => results.push(result),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            results
+        })
+    }
 }
 
 /// How far one stage has come; written by the workers, read by whoever shows it.

@@ -1,0 +1,210 @@
+//! Which pointers into the middle of an allocation are as good as pointers to its start.
+//!
+//! A word that happens to look like a pointer is far more likely to hit the middle of an allocation than its first
+//! byte, so a pointer into the middle alone proves little. Some program code holds memory by nothing else, though.
+//! Each rule here asks memory for a proof of one such habit; where none is found, the pointer stays a doubtful one.
+
+use crate::addr::Target;
+use crate::image::{MemoryKind, Region};
+
+use super::memory::Memory;
+
+/// What the rules need to know of the process.
+#[derive(Debug)]
+pub(super) struct Shapes {
+    target: Target,
+    width: u64,
+    /// Memory of modules that may hold vtables: sorted, first address and the one behind the last.
+    data: Vec<(u64, u64)>,
+    /// Memory of modules that holds code.
+    text: Vec<(u64, u64)>,
+}
+
+/// A pointer into the middle of an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inner {
+    /// The allocation's first byte.
+    pub(super) base: u64,
+    /// Its usable size in bytes.
+    pub(super) size: u64,
+    /// Where the pointer points: above `base`, below `base + size`.
+    pub(super) to: u64,
+}
+
+impl Shapes {
+    pub(super) fn new(target: Target, regions: &[Region]) -> Shapes {
+        let spans = |wanted: fn(MemoryKind) -> bool| {
+            let mut spans: Vec<(u64, u64)> = Vec::new();
+            for region in regions.iter().filter(|region| wanted(region.kind)) {
+                let (start, end) = (region.span.start().0, region.span.end().0);
+                match spans.last_mut() {
+                    Some(last) if last.1 == start => last.1 = end,
+                    _ => spans.push((start, end)),
+                }
+            }
+            spans
+        };
+        Shapes {
+            target,
+            width: target.width.bytes() as u64,
+            data: spans(|kind| matches!(kind, MemoryKind::Relro | MemoryKind::Data | MemoryKind::Rodata)),
+            text: spans(|kind| kind == MemoryKind::Text),
+        }
+    }
+
+    /// Whether memory proves that `inner` holds its allocation.
+    #[inline(never)]
+    pub(super) fn proves(&self, memory: &Memory<'_>, inner: Inner) -> bool {
+        let look = Look { shapes: self, memory };
+        (inner.to.is_multiple_of(self.width)
+            && (look.is_subobject(inner)
+                || look.follows_count(inner)
+                || look.follows_start(inner)
+                || look.is_shared_string(inner)
+                || look.is_list_hook(inner)))
+            || look.is_hash_control(inner)
+    }
+
+    /// How far below an allocation's usable size the size that was asked for may lie: rounding to 16 bytes, a
+    /// remainder too small for a chunk of its own, or for large ones a page.
+    fn slack(&self, size: u64) -> u64 {
+        if size >= 64 << 10 { 4096 + 32 } else { 32 }
+    }
+}
+
+struct Look<'a, 'm> {
+    shapes: &'a Shapes,
+    memory: &'a Memory<'m>,
+}
+
+/// A vtable as the Itanium C++ ABI lays it out, seen from its address point.
+struct Vtable {
+    /// From the subobject that holds the vtable pointer to the whole object: 0 or negative.
+    offset_to_top: i64,
+    type_info: u64,
+}
+
+impl Look<'_, '_> {
+    fn word(&self, addr: u64) -> Option<u64> {
+        self.shapes.target.word(self.memory.bytes_from(addr))
+    }
+
+    /// An object with a vtable begins at the target: a member or an element of its own (offset to top 0), or a base
+    /// of a larger object, which is how a pointer to a second or virtual base holds a `new Derived`. A base's
+    /// vtable and the whole object's name the same `type_info` (Itanium C++ ABI, 2.5.2 and 2.6).
+    fn is_subobject(&self, inner: Inner) -> bool {
+        let Some(here) = self.word(inner.to).and_then(|pointer| self.vtable(pointer)) else { return false };
+        let top = inner.to.wrapping_add_signed(here.offset_to_top);
+        if top < inner.base || top > inner.to {
+            return false;
+        }
+        top == inner.to
+            || self
+                .word(top)
+                .and_then(|pointer| self.vtable(pointer))
+                .is_some_and(|whole| whole.offset_to_top == 0 && whole.type_info == here.type_info)
+    }
+
+    fn vtable(&self, pointer: u64) -> Option<Vtable> {
+        let width = self.shapes.width;
+        if !pointer.is_multiple_of(width) || !holds(&self.shapes.data, pointer) {
+            return None;
+        }
+        let type_info = self.word(pointer.checked_sub(width)?)?;
+        if type_info != 0 && !holds(&self.shapes.data, type_info) {
+            return None;
+        }
+        let function = self.word(pointer)?;
+        if function != 0 && !holds(&self.shapes.text, function) {
+            return None;
+        }
+        let raw = self.word(pointer.checked_sub(2 * width)?)?;
+        let offset_to_top = if width == 4 { i64::from(raw as u32 as i32) } else { raw as i64 };
+        (offset_to_top <= 0).then_some(Vtable { offset_to_top, type_info })
+    }
+
+    /// The word in front of the target counts the elements or bytes that fill the rest of the allocation: what
+    /// `new T[n]` does for a class with a destructor (Itanium C++ ABI, 2.7), and allocators with a length in front.
+    fn follows_count(&self, inner: Inner) -> bool {
+        let width = self.shapes.width;
+        let header = inner.to - inner.base;
+        if header > 64 || !header.is_power_of_two() || header < width {
+            return false;
+        }
+        let Some(count) = self.word(inner.to - width) else { return false };
+        let slack = self.shapes.slack(inner.size);
+        let room = inner.size - header;
+        let least = room.saturating_sub(slack - 1);
+        // Is there an element size that lets `count` elements end between `least` and `room`?
+        match count {
+            0 => least == 0,
+            count if count > room => false,
+            count => room / count * count >= least,
+        }
+    }
+
+    /// The word in front of the target is the allocation's own address: memory that was aligned by hand keeps it
+    /// there, to give it back.
+    fn follows_start(&self, inner: Inner) -> bool {
+        inner.to - inner.base >= self.shapes.width && self.word(inner.to - self.shapes.width) == Some(inner.base)
+    }
+
+    /// The target is the text of a copy-on-write `std::string` (libstdc++'s `_Rep`: length, capacity, references).
+    fn is_shared_string(&self, inner: Inner) -> bool {
+        let header = 3 * self.shapes.width;
+        if inner.to - inner.base != header {
+            return false;
+        }
+        let (Some(length), Some(capacity)) = (self.word(inner.base), self.word(inner.base + self.shapes.width)) else {
+            return false;
+        };
+        let room = inner.size - header;
+        length <= capacity && capacity < room && capacity + 1 + self.shapes.slack(inner.size) > room
+    }
+
+    /// The target is the hook of a ring of two-way links inside objects: its successor points back at it, and its
+    /// predecessor points forward at it.
+    fn is_list_hook(&self, inner: Inner) -> bool {
+        let width = self.shapes.width;
+        if inner.base + inner.size - inner.to < 2 * width {
+            return false;
+        }
+        let (Some(next), Some(previous)) = (self.word(inner.to), self.word(inner.to + width)) else { return false };
+        next.checked_add(width).and_then(|back| self.word(back)) == Some(inner.to)
+            && self.word(previous) == Some(inner.to)
+    }
+
+    /// The target is the control bytes of a Rust `HashMap` (hashbrown, `RawTableInner::ctrl`): the buckets lie in
+    /// front of it, one control byte for each bucket behind it, and then the first control bytes again. At least one
+    /// bucket is always empty (0xff).
+    fn is_hash_control(&self, inner: Inner) -> bool {
+        let front = inner.to - inner.base;
+        let behind = inner.size - front;
+        let slack = self.shapes.slack(inner.size);
+        // A group of control bytes is a vector register wide, or a word where there is none.
+        [16, 8, 4].into_iter().any(|group: u64| {
+            let most = behind.saturating_sub(group);
+            let Some(exponent) = most.checked_ilog2() else { return false };
+            let buckets = 1_u64 << exponent;
+            if buckets < 2 || buckets + slack <= most || buckets > front {
+                return false;
+            }
+            let control = self.memory.bytes(inner.to, buckets + group);
+            let (Ok(buckets), Ok(group)) = (usize::try_from(buckets), usize::try_from(group)) else { return false };
+            if control.len() < buckets + group {
+                return false;
+            }
+            let mirrored = buckets.min(group);
+            let at = buckets.max(group);
+            control.get(..mirrored) == control.get(at..at + mirrored)
+                && control.get(buckets..group).unwrap_or_default().iter().all(|byte| *byte == 0xff)
+                && control.iter().all(|byte| *byte <= 0x80 || *byte == 0xff)
+                && control.contains(&0xff)
+        })
+    }
+}
+
+fn holds(spans: &[(u64, u64)], addr: u64) -> bool {
+    let at = spans.partition_point(|(_, end)| *end <= addr);
+    spans.get(at).is_some_and(|(start, _)| *start <= addr)
+}

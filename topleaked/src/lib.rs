@@ -20,8 +20,10 @@
 //! It prints nothing and never exits the process: that is the binary's part.
 
 pub mod addr;
+pub mod graph;
 pub mod heap;
 pub mod image;
+pub mod insight;
 pub mod report;
 pub mod session;
 pub mod symbols;

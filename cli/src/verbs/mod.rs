@@ -11,11 +11,13 @@ mod completions;
 mod demo;
 mod info;
 mod layout;
+mod leaks;
 mod man;
 
 /// All verbs, in the order of the help.
 pub static VERBS: &[Row] = &[
     Row::of::<info::InfoVerb>(),
+    Row::of::<leaks::LeaksVerb>(),
     Row::of::<layout::LayoutVerb>(),
     Row::of::<demo::Demo>(),
     Row::of::<completions::Completions>(),

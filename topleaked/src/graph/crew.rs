@@ -97,20 +97,21 @@ mod tests {
             let task = crate::task::Task { threads, ..Default::default() };
             let pool = Pool::new(threads);
             pool.give(vec![20_u32]);
-            let done: u64 = task.on_all(|| {
-                let mut done = 0_u64;
-                while let Some(batch) = pool.take() {
-                    for depth in batch {
-                        done += 1;
-                        if depth > 6 {
-                            pool.give(vec![depth - 1, depth - 2]);
+            let done: u64 = task
+                .on_all(|| {
+                    let mut done = 0_u64;
+                    while let Some(batch) = pool.take() {
+                        for depth in batch {
+                            done += 1;
+                            if depth > 6 {
+                                pool.give(vec![depth - 1, depth - 2]);
+                            }
                         }
                     }
-                }
-                done
-            })
-            .iter()
-            .sum();
+                    done
+                })
+                .iter()
+                .sum();
             // Calls of fib-like recursion from 20 down to 6.
             fn calls(depth: u32) -> u64 {
                 1 + if depth > 6 { calls(depth - 1) + calls(depth - 2) } else { 0 }

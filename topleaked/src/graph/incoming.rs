@@ -74,24 +74,26 @@ impl FormVisitor for FindIncoming<'_, '_> {
         let pieces = self.pieces();
         let next = AtomicU64::new(0);
         self.task.progress.start("looking for references", pieces.iter().map(|piece| piece.size_bytes()).sum());
-        let mut by_piece: Vec<(u64, PieceHits)> = self.task.on_all(|| {
-            let mut all = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(piece) = pieces.get(at as usize) else { return all };
-                if self.task.progress.is_cancelled() {
-                    return all;
+        let mut by_piece: Vec<(u64, PieceHits)> = self
+            .task
+            .on_all(|| {
+                let mut all = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(piece) = pieces.get(at as usize) else { return all };
+                    if self.task.progress.is_cancelled() {
+                        return all;
+                    }
+                    let hits = self.scan::<F>(*piece);
+                    if hits.total > 0 {
+                        all.push((at, hits));
+                    }
+                    self.task.progress.advance(piece.size_bytes());
                 }
-                let hits = self.scan::<F>(*piece);
-                if hits.total > 0 {
-                    all.push((at, hits));
-                }
-                self.task.progress.advance(piece.size_bytes());
-            }
-        })
-        .into_iter()
-        .flatten()
-        .collect();
+            })
+            .into_iter()
+            .flatten()
+            .collect();
         by_piece.sort_unstable_by_key(|(at, _)| *at);
         for (_, hits) in by_piece {
             found.total += hits.total;

@@ -298,7 +298,11 @@ impl Marker<'_, '_> {
     fn first_piece(&self, id: AllocId) -> &[u8] {
         let span = self.ground.table.span(id);
         let bytes = self.ground.memory.bytes(span.start().0, span.size_bytes());
-        if bytes.len() as u64 == span.size_bytes() && span.size_bytes() <= PIECE_BYTES { bytes } else { self.give_large(id) }
+        if bytes.len() as u64 == span.size_bytes() && span.size_bytes() <= PIECE_BYTES {
+            bytes
+        } else {
+            self.give_large(id)
+        }
     }
 
     #[cold]

@@ -55,9 +55,7 @@ impl FormVisitor for FindPath<'_, '_> {
     type Output = Path;
 
     fn visit<F: Form>(self) -> Path {
-        for reachability in
-            [Reachability::Anchored, Reachability::PossiblyInterior, Reachability::PossiblyStale]
-        {
+        for reachability in [Reachability::Anchored, Reachability::PossiblyInterior, Reachability::PossiblyStale] {
             let search = Search {
                 ground: self.ground,
                 roots: self.roots,

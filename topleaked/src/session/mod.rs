@@ -21,9 +21,12 @@
 
 use std::sync::OnceLock;
 
+use crate::graph::{Graph, References, Roots, Tags};
+use crate::heap::{Heap, HeapError, walk_heaps};
 use crate::image::{Image, OpenOptions};
 use crate::symbols::Symbols;
 use crate::task::{Diagnostic, Task};
+use crate::types::Vtables;
 
 /// One dump under analysis. A stage runs when the first question needs it, on the threads and within the memory that the
 /// task allows.
@@ -32,13 +35,32 @@ pub struct Session<'i> {
     image: &'i Image,
     options: &'i OpenOptions,
     task: &'i Task,
+    tags: Tags,
     symbols: OnceLock<Symbols<'i>>,
+    heap: OnceLock<Result<Heap, HeapError>>,
+    roots: OnceLock<Roots>,
+    graph: OnceLock<Graph>,
 }
 
 impl<'i> Session<'i> {
     /// A session on an open image; runs nothing yet.
     pub fn new(image: &'i Image, options: &'i OpenOptions, task: &'i Task) -> Session<'i> {
-        Session { image, options, task, symbols: OnceLock::new() }
+        Session {
+            image,
+            options,
+            task,
+            tags: Tags::default(),
+            symbols: OnceLock::new(),
+            heap: OnceLock::new(),
+            roots: OnceLock::new(),
+            graph: OnceLock::new(),
+        }
+    }
+
+    /// The same for a program that keeps something of its own in pointers.
+    #[must_use]
+    pub fn with_tags(self, tags: Tags) -> Session<'i> {
+        Session { tags, ..self }
     }
 
     /// The image.
@@ -56,10 +78,53 @@ impl<'i> Session<'i> {
         self.symbols.get_or_init(|| Symbols::new(self.image, self.options.search.clone()))
     }
 
+    /// What tells classes and tables of functions by their shape. Cheap to make: it remembers, so keep it for a row of
+    /// questions.
+    pub fn vtables(&self) -> Vtables<'_, 'i> {
+        Vtables::new(self.image, self.symbols())
+    }
+
+    /// Each allocation of the process.
+    ///
+    /// # Errors
+    /// As [`walk_heaps`].
+    pub fn heap(&self) -> Result<&Heap, HeapError> {
+        self.heap.get_or_init(|| walk_heaps(self.image, self.task)).as_ref().map_err(Clone::clone)
+    }
+
+    /// The places from which the program can start.
+    ///
+    /// # Errors
+    /// As [`Session::heap`].
+    pub fn roots(&self) -> Result<&Roots, HeapError> {
+        let heap = self.heap()?;
+        Ok(self.roots.get_or_init(|| Roots::find(self.image, heap)))
+    }
+
+    /// What points where. Cheap to make; reads memory only when it is asked.
+    ///
+    /// # Errors
+    /// As [`Session::heap`].
+    pub fn references(&self) -> Result<References<'_>, HeapError> {
+        Ok(References::new(self.image, self.heap()?, self.roots()?, self.tags))
+    }
+
+    /// Which allocations are reached, and which leaked with which.
+    ///
+    /// # Errors
+    /// As [`Session::heap`].
+    pub fn graph(&self) -> Result<&Graph, HeapError> {
+        let references = self.references()?;
+        Ok(self.graph.get_or_init(|| references.build_graph(self.task)))
+    }
+
     /// What weakens the answers so far: of the image, then of each stage that has run, in their order, each once.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut diagnostics = self.image.diagnostics().to_vec();
-        for diagnostic in self.symbols.get().map(Symbols::diagnostics).unwrap_or_default() {
+        let symbols = self.symbols.get().map(Symbols::diagnostics).unwrap_or_default();
+        let heap = self.heap.get().and_then(|heap| heap.as_ref().ok()).map(|heap| heap.diagnostics.clone());
+        let roots = self.roots.get().map(|roots| roots.diagnostics().to_vec());
+        for diagnostic in symbols.into_iter().chain(heap.unwrap_or_default()).chain(roots.unwrap_or_default()) {
             if !diagnostics.contains(&diagnostic) {
                 diagnostics.push(diagnostic);
             }

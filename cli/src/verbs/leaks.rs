@@ -1,0 +1,91 @@
+//! `topleaked leaks`: what leaked, by type and by what was let go.
+
+use topleaked::graph::Tags;
+use topleaked::report::{Leaks, Report, parse_bytes};
+use topleaked::session::Session;
+
+use crate::dump::Dump;
+use crate::means::Means;
+use crate::{Exit, output, terminal};
+
+use super::Verb;
+
+/// Options of `leaks`.
+#[derive(clap::Args)]
+pub(super) struct LeaksVerb {
+    #[command(flatten)]
+    dump: Dump,
+    /// Lists the address of each leaked allocation
+    #[arg(long)]
+    addresses: bool,
+    /// Shows every type and every kind of cluster
+    #[arg(long)]
+    all: bool,
+    /// Ends with exit code 1 where at least so much leaked: bytes=1M, count=100
+    #[arg(long, value_name = "LIMIT", value_parser = threshold)]
+    fail_on: Option<Threshold>,
+    /// Pointers may carry tags: `low` in their lowest bits, `top` in their top byte, or `both`
+    #[arg(long, value_name = "WHERE", value_parser = tags)]
+    tagged: Option<Tags>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    means: Means,
+}
+
+/// How much has to leak for exit code 1.
+#[derive(Clone, Copy, Debug)]
+enum Threshold {
+    Bytes(u64),
+    Count(u64),
+}
+
+impl Threshold {
+    fn is_reached(self, leaks: &Leaks<'_>) -> bool {
+        match self {
+            Threshold::Bytes(bytes) => leaks.leaked_bytes() >= bytes,
+            Threshold::Count(count) => leaks.leaked_count() >= count,
+        }
+    }
+}
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    let parsed = match text.split_once('=') {
+        Some(("bytes", size)) => parse_bytes(size).map(Threshold::Bytes),
+        Some(("count", count)) => count.parse().ok().map(Threshold::Count),
+        _ => None,
+    };
+    parsed.ok_or_else(|| "a limit is bytes=SIZE or count=NUMBER, such as bytes=1M or count=100".to_owned())
+}
+
+fn tags(text: &str) -> Result<Tags, String> {
+    match text {
+        "low" => Ok(Tags { low_bits: true, top_byte: false }),
+        "top" => Ok(Tags { low_bits: false, top_byte: true }),
+        "both" => Ok(Tags { low_bits: true, top_byte: true }),
+        _ => Err("tags are at `low`, `top` or `both`".to_owned()),
+    }
+}
+
+impl Verb for LeaksVerb {
+    const NAME: &'static str = "leaks";
+    const ABOUT: &'static str = "Finds allocations that nothing reaches, by type and by what was let go";
+    const EXAMPLES: &'static str = "  topleaked leaks core
+  topleaked leaks core --exe ./server --addresses          an address a line at the end, for `explain`
+  topleaked leaks core --fail-on bytes=1M --json           exit code 1 where a megabyte or more leaked";
+
+    fn run(self) -> anyhow::Result<Exit> {
+        let (options, task) = (self.dump.options(), self.means.task());
+        let image = self.dump.open(&options, &task)?;
+        let session = Session::new(&image, &options, &task).with_tags(self.tagged.unwrap_or_default());
+        let leaks = terminal::with_progress(&task, || Leaks::new(&session))?.show_all(self.all);
+        let leaks = if self.addresses { leaks.with_addresses(&session)? } else { leaks };
+        let passed = self.fail_on.is_some_and(|threshold| threshold.is_reached(&leaks));
+        let diagnostics = session.diagnostics();
+        let mut report = Report::new("leaks", &self.dump.core, leaks);
+        report.complete = diagnostics.is_empty();
+        output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
+        Ok(if passed { Exit::ThresholdPassed } else { Exit::Answered })
+    }
+}

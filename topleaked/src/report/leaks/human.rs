@@ -1,0 +1,207 @@
+//! Leaks as people read them.
+
+use std::io::{self, Write};
+
+use crate::report::{Answer, Bytes, Column, Grouped, Look, SafeText, Share, Table};
+
+use super::{ClusterTypeRow, CountRow, Leaks, ShapeRow};
+
+/// So many rows are shown unless all are asked for.
+const SHOWN: usize = 15;
+/// So many kinds of clusters are drawn.
+const DRAWN: usize = 8;
+
+impl Answer for Leaks<'_> {
+    fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        self.write_totals(out, look)?;
+        if self.leaked.count > 0 {
+            self.write_types(out, look)?;
+            self.write_clusters(out, look)?;
+        } else {
+            self.write_nothing_leaked(out)?;
+        }
+        self.write_closing(out)?;
+        if let Some(addresses) = &self.addresses {
+            writeln!(out)?;
+            for address in addresses.iter() {
+                writeln!(out, "{address}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Leaks<'_> {
+    fn write_totals(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        let mut table = Table::new(&[
+            Column::text("allocations"),
+            Column::number("count"),
+            Column::number("bytes"),
+            Column::number("share"),
+        ]);
+        let possibly = CountRow { count: self.possibly_leaked.count, bytes: self.possibly_leaked.bytes };
+        for (name, row) in
+            [("leaked", self.leaked), ("possibly leaked", possibly), ("anchored", self.anchored), ("in use", self.used)]
+        {
+            let share = Share { part: row.bytes, whole: self.used.bytes }.to_string();
+            table.row([name.to_owned(), Grouped(row.count).to_string(), Bytes(row.bytes).to_string(), share]);
+        }
+        table.write(out, look)
+    }
+
+    fn write_types(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        let mut rows: Vec<(CountRow, CountRow, String)> = Vec::new();
+        rows.extend(self.types.iter().map(|row| (row.leaked, row.live, row.name.clone())));
+        let sized = |size| format!("({} bytes)", Grouped(size));
+        rows.extend(self.unidentified.iter().map(|row| (row.leaked, row.live, sized(row.size))));
+        rows.sort_by(|a, b| b.0.bytes.cmp(&a.0.bytes).then_with(|| a.2.cmp(&b.2)));
+        let shown = if self.all { rows.len() } else { SHOWN };
+        let mut table = Table::new(&[
+            Column::number("leaked"),
+            Column::number("bytes"),
+            Column::number("share"),
+            Column::number("live"),
+            Column::text("type"),
+        ]);
+        for (leaked, live, name) in rows.iter().take(shown) {
+            table.row([
+                Grouped(leaked.count).to_string(),
+                Bytes(leaked.bytes).to_string(),
+                Share { part: leaked.bytes, whole: self.leaked.bytes }.to_string(),
+                Grouped(live.count).to_string(),
+                name.clone(),
+            ]);
+        }
+        writeln!(out, "\nLeaked, by type\n")?;
+        table.write(out, look)?;
+        write_rest(out, "type", rows.iter().skip(shown).map(|(leaked, ..)| leaked.bytes))
+    }
+
+    fn write_clusters(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        writeln!(out, "\nLeaked, by what was let go, with all that hung on it\n")?;
+        let shown = if self.all { self.cluster_types.len() } else { SHOWN };
+        let mut table = Table::new(&[
+            Column::number("clusters"),
+            Column::number("allocations"),
+            Column::number("bytes"),
+            Column::text("head"),
+        ]);
+        for row in self.cluster_types.iter().take(shown) {
+            table.row([
+                Grouped(row.clusters).to_string(),
+                Grouped(row.count).to_string(),
+                Bytes(row.bytes).to_string(),
+                head_name(row),
+            ]);
+        }
+        table.write(out, look)?;
+        write_rest(out, "row", self.cluster_types.iter().skip(shown).map(|row| row.bytes))?;
+        let drawn = self
+            .cluster_types
+            .iter()
+            .filter(|row| row.typical.as_ref().is_some_and(|typical| !typical.shape.children.is_empty()));
+        for row in drawn.take(DRAWN) {
+            let Some(typical) = &row.typical else { continue };
+            writeln!(out, "\nTypical, at {}:", typical.head)?;
+            write_shape(out, &typical.shape, "  ")?;
+        }
+        Ok(())
+    }
+
+    fn write_nothing_leaked(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.used.count == 0 {
+            return writeln!(out, "\nNo allocation is known: nothing can be said about leaks.");
+        }
+        writeln!(out, "\nNothing is leaked: everything in use is reached, or possibly reached.")?;
+        if let Some(row) = &self.dominant {
+            let name = match (&row.type_name, row.size) {
+                (Some(name), _) => SafeText::from(name.as_str()).to_string(),
+                (None, size) => format!("allocations of {} bytes", Grouped(size.unwrap_or(0))),
+            };
+            writeln!(
+                out,
+                "{name} fill {} of the heap ({}, {}): if that is too many, something still holds them.\n\
+                 `topleaked types` counts all types, `topleaked explain CORE ADDR` says who holds one.",
+                Share { part: row.bytes, whole: self.used.bytes },
+                Grouped(row.count),
+                Bytes(row.bytes),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_closing(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out)?;
+        if self.cycles.count > 0 {
+            writeln!(
+                out,
+                "{} of the clusters are held together by a cycle of references alone.",
+                Grouped(self.cycles.count)
+            )?;
+        }
+        let possibly = &self.possibly_leaked;
+        if possibly.count > 0 {
+            writeln!(
+                out,
+                "Possibly leaked: {} only pointers into the middle of an allocation lead to, {} only places that the \
+                 program is done with.",
+                Grouped(possibly.interior.count),
+                Grouped(possibly.stale.count)
+            )?;
+        }
+        let roots: Vec<String> = (self.roots.iter())
+            .filter(|row| row.references > 0)
+            .map(|row| format!("{} {}", row.kind, Grouped(row.references)))
+            .collect();
+        let total = self.roots.iter().map(|row| row.references).sum();
+        match roots.is_empty() {
+            true => writeln!(out, "No root refers to any allocation."),
+            false => writeln!(out, "Searched from {} references in roots: {}.", Grouped(total), roots.join(", ")),
+        }
+    }
+}
+
+fn write_rest(out: &mut dyn Write, what: &str, bytes: impl Iterator<Item = u64>) -> io::Result<()> {
+    let (count, bytes) = bytes.fold((0_u64, 0_u64), |(count, sum), bytes| (count + 1, sum.saturating_add(bytes)));
+    match count {
+        0 => Ok(()),
+        1 => writeln!(out, "… 1 more {what}, {}; --all shows it", Bytes(bytes)),
+        _ => writeln!(out, "… {} more {what}s, {}; --all shows them", Grouped(count), Bytes(bytes)),
+    }
+}
+
+fn head_name(row: &ClusterTypeRow) -> String {
+    let name = match (&row.type_name, row.size) {
+        (Some(name), _) => name.clone(),
+        (None, size) => format!("({} bytes)", Grouped(size.unwrap_or(0))),
+    };
+    match row.cycles {
+        0 => name,
+        cycles if cycles == row.clusters => format!("{name}, in a cycle"),
+        cycles => format!("{name}, {} in a cycle", Grouped(cycles)),
+    }
+}
+
+fn write_shape(out: &mut dyn Write, shape: &ShapeRow, indent: &str) -> io::Result<()> {
+    writeln!(out, "{indent}{}", shape_name(shape))?;
+    write_children(out, shape, indent)
+}
+
+fn write_children(out: &mut dyn Write, shape: &ShapeRow, indent: &str) -> io::Result<()> {
+    for child in &shape.children {
+        let times = if child.count > 1 { format!("{} × ", Grouped(child.count)) } else { String::new() };
+        writeln!(out, "{indent}└ +{:#x} → {times}{}", child.offset, shape_name(&child.shape))?;
+        write_children(out, &child.shape, &format!("{indent}  "))?;
+    }
+    if shape.cut {
+        writeln!(out, "{indent}└ …")?;
+    }
+    Ok(())
+}
+
+fn shape_name(shape: &ShapeRow) -> String {
+    match &shape.type_name {
+        Some(name) => format!("{} ({} bytes)", SafeText::from(name.as_str()), Grouped(shape.size)),
+        None => format!("{} bytes", Grouped(shape.size)),
+    }
+}

@@ -13,9 +13,11 @@ mod info;
 mod layout;
 mod leaks;
 mod man;
+mod top;
 
 /// All verbs, in the order of the help.
 pub static VERBS: &[Row] = &[
+    Row::of::<top::Top>(),
     Row::of::<info::InfoVerb>(),
     Row::of::<leaks::LeaksVerb>(),
     Row::of::<layout::LayoutVerb>(),

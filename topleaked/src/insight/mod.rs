@@ -1,11 +1,20 @@
-//! What the tables of a heap add up to: groups of like allocations, and what leaked with what.
+//! What the words and tables of a dump add up to: the answers behind the verbs, without their form.
 //!
-//! Knows histograms, clusters by their heads, and the shape of a cluster. Refuses to know how any of it is shown.
+//! Knows how a word is read for a person ([`Reader`]), which words a process is full of ([`top_words`]), histograms,
+//! clusters by their heads, and the shape of a cluster. Refuses to know how any of it is shown.
 
 mod groups;
 mod leaks;
+mod pieces;
+mod reading;
 mod shape;
+mod text;
+mod top;
 
 pub use groups::{GroupKey, Grouping, Identify};
 pub use leaks::{ClusterGroup, LargeCluster, LeakSummary, TypeCounts};
+pub use pieces::MemoryPieces;
+pub use reading::{Reader, Reading, WordKind};
 pub use shape::{Shape, ShapeChild};
+pub use text::{plausible_text, text_in_word};
+pub use top::{FoundWord, Noise, TopAnswer, TopError, TopQuestion, top_words};

@@ -33,6 +33,7 @@ mod layout;
 mod leaks;
 mod safe_text;
 mod table;
+mod top;
 mod words;
 
 use std::io;
@@ -46,7 +47,8 @@ pub use layout::{EnumeratorView, LayoutView, Layouts, MemberView};
 pub use leaks::Leaks;
 pub use safe_text::{QuotedText, SafeText};
 pub use table::{Column, Table};
-pub use words::{MemberValues, ValueRow, WordKind, WordRow, Words, WriteGdb};
+pub use top::TopWords;
+pub use words::{MemberValues, ValueRow, WordRow, Words, WriteGdb};
 
 /// What the renderers are told of the place where the text will be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

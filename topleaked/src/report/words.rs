@@ -5,45 +5,9 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::insight::WordKind;
+
 use super::{Answer, Hex, Look};
-
-/// What a word is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WordKind {
-    /// All bits clear.
-    Zero,
-    /// A number too small for an address: below 4096, or above −4096 as a signed number.
-    Small,
-    /// The size field of an allocator's chunk.
-    ChunkSize,
-    /// The address point of a vtable.
-    Vtable,
-    /// A function.
-    Function,
-    /// Static data of a module.
-    Data,
-    /// An address in a heap.
-    Heap,
-    /// An address in a thread's stack.
-    Stack,
-    /// Text: readable characters in the word itself.
-    Text,
-    /// Nothing of the above, or nothing that can be known.
-    Other,
-}
-
-impl WordKind {
-    /// What the value alone tells, without the memory that it came from: zero, small or other.
-    pub fn of_value(word: u64) -> WordKind {
-        match word {
-            0 => WordKind::Zero,
-            // No process can map its first page, nor the last one, where the kernel keeps its error numbers.
-            1..0x1000 | 0xffff_ffff_ffff_f001.. => WordKind::Small,
-            _ => WordKind::Other,
-        }
-    }
-}
 
 /// One frequent word.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -158,15 +122,6 @@ fn write_gdb_value(out: &mut dyn io::Write, value: Hex, count: u64) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bare_value_tells_little() {
-        assert_eq!(WordKind::of_value(0), WordKind::Zero);
-        assert_eq!(WordKind::of_value(0xfff), WordKind::Small);
-        assert_eq!(WordKind::of_value(0x1000), WordKind::Other);
-        assert_eq!(WordKind::of_value(u64::MAX), WordKind::Small);
-        assert_eq!(WordKind::of_value(-4096_i64 as u64), WordKind::Other);
-    }
 
     #[test]
     fn words_are_written_as_the_original_does() {

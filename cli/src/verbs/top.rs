@@ -1,0 +1,115 @@
+//! `topleaked top`: the most frequent words of the process, each read for the user.
+
+use anyhow::{Context as _, bail};
+use clap::builder::PossibleValuesParser;
+use topleaked::image::{Image, MemoryKind, ModuleId};
+use topleaked::insight::{Reader, TopQuestion, WordKind, top_words};
+use topleaked::report::{Report, SafeText, TopWords, WriteGdb as _};
+use topleaked::session::Session;
+use topleaked::types::Vtables;
+
+use crate::dump::Dump;
+use crate::means::Means;
+use crate::{Exit, output, terminal};
+
+use super::Verb;
+
+/// Options of `top`.
+#[derive(clap::Args)]
+pub(super) struct Top {
+    #[command(flatten)]
+    dump: Dump,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    means: Means,
+    /// How many words to show
+    #[arg(short = 'n', long = "size", value_name = "N", default_value_t = 20)]
+    size: u64,
+    /// Show noise too: zero, small numbers, size fields, fill patterns
+    #[arg(long)]
+    all: bool,
+    /// Only words of this kind; may be given several times
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(WordKind::ALL.map(|(_, name)| name)))]
+    kind: Vec<String>,
+    /// Only words found in this kind of memory: heap (main-heap and anonymous), or a name that `info` shows
+    #[arg(long = "in", value_name = "MEMORY")]
+    memory: Vec<String>,
+    /// Only words that point into this module: its file name, or a part of it that no other has
+    #[arg(long, value_name = "NAME")]
+    module: Option<String>,
+    /// How to write: human, or gdb (three commands a word)
+    #[arg(short = 'o', long, value_name = "FORM", default_value = "human", value_parser = ["human", "gdb"], help_heading = "Output")]
+    output: String,
+}
+
+impl Verb for Top {
+    const NAME: &'static str = "top";
+    const ABOUT: &'static str =
+        "The most frequent words of the process, each read for you: a class, a function, a string";
+    const EXAMPLES: &'static str = "  topleaked top core                       what there is most of
+  topleaked top core --kind vtable         objects by class, C++ and Rust
+  topleaked top core --in heap -n 50       fifty words found in heaps";
+
+    fn run(self) -> anyhow::Result<Exit> {
+        let memory = memory_kinds(&self.memory)?;
+        let (options, task) = (self.dump.options(), self.means.task());
+        let image = self.dump.open(&options, &task)?;
+        let session = Session::new(&image, &options, &task);
+        let module = self.module.as_deref().map(|name| find_module(&image, name)).transpose()?;
+        let kinds = self.kind.iter().filter_map(|name| kind_of(name)).collect();
+        let question = TopQuestion { n: self.size, noise: self.all, kinds, memory, module };
+        let vtables = Vtables::new(&image, session.symbols());
+        let reader = Reader::new(session.symbols(), &vtables);
+        let answer = terminal::with_progress(&task, || top_words(&reader, &question, &task))?;
+        let mut diagnostics = session.diagnostics();
+        diagnostics.extend(vtables.diagnostics());
+        let mut report = Report::new("top", &self.dump.core, TopWords::new(&answer, image.target()));
+        report.complete = !image.truncated();
+        report.diagnostics = diagnostics;
+        if self.output == "gdb" && !self.json {
+            output::print(|out| report.result.write_gdb(out))?;
+        } else {
+            output::print_report(&report, self.json)?;
+        }
+        Ok(Exit::Answered)
+    }
+}
+
+fn kind_of(name: &str) -> Option<WordKind> {
+    WordKind::ALL.iter().find(|(_, other)| *other == name).map(|(kind, _)| *kind)
+}
+
+fn memory_kinds(names: &[String]) -> anyhow::Result<Vec<MemoryKind>> {
+    let mut kinds = Vec::new();
+    for name in names {
+        match MemoryKind::ALL.iter().find(|kind| kind.name() == name) {
+            Some(kind) => kinds.push(*kind),
+            None if name == "heap" => kinds.extend([MemoryKind::MainHeap, MemoryKind::Anonymous]),
+            None => {
+                let known: Vec<&str> = MemoryKind::ALL.iter().map(|kind| kind.name()).collect();
+                bail!("there is no kind of memory `{name}`: it is heap, {}", known.join(", "));
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+/// The module with exactly this file name, else the only one whose path holds it.
+fn find_module(image: &Image, name: &str) -> anyhow::Result<ModuleId> {
+    let id = |at: usize| u32::try_from(at).map(ModuleId).context("too many modules");
+    if let Some(at) = image.modules().iter().position(|module| module.name() == name.as_bytes()) {
+        return id(at);
+    }
+    let path = |at: &usize| String::from_utf8_lossy(&image.modules()[*at].path).into_owned();
+    let found: Vec<usize> = (0..image.modules().len()).filter(|at| path(at).contains(name)).collect();
+    match &found[..] {
+        [at] => id(*at),
+        [] => bail!("no module is named `{name}`; `topleaked info` lists them"),
+        several => {
+            let paths: Vec<String> = several.iter().take(4).map(path).collect();
+            bail!("several modules are named `{name}`: {}", SafeText::from(&*paths.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The most frequent words of a process, each read for a person.
+
+use crate::addr::Span;
+use crate::image::{Image, MemoryKind, ModuleId, Region};
+use crate::task::Task;
+use crate::words::{Count, Keep, Question, Tail, count_given, count_words};
+
+use super::pieces::MemoryPieces;
+use super::reading::{Reader, Reading, WordKind};
+
+/// What [`top_words`] is asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TopQuestion {
+    /// How many words are wanted.
+    pub n: u64,
+    /// Whether noise is wanted too.
+    pub noise: bool,
+    /// Only words of these kinds; all where empty. A kind that is noise is shown without asking for noise.
+    pub kinds: Vec<WordKind>,
+    /// Only words found in these kinds of memory, and their counts there; all where empty.
+    pub memory: Vec<MemoryKind>,
+    /// Only words that point into this module.
+    pub module: Option<ModuleId>,
+}
+
+/// One frequent word.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FoundWord {
+    /// The word.
+    pub value: u64,
+    /// How often it occurs.
+    pub count: u64,
+    /// What it is.
+    pub reading: Reading,
+    /// How often in which kind of memory: by count descending, then in the order of the kinds.
+    pub memory: Vec<(MemoryKind, u64)>,
+}
+
+/// What was left out as noise: of the words that are frequent enough to have been looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Noise {
+    /// Occurrences of zero.
+    pub zeros: u64,
+    /// Occurrences of small numbers.
+    pub small: u64,
+    /// Occurrences of size fields.
+    pub chunk_sizes: u64,
+    /// Occurrences of fill patterns.
+    pub fills: u64,
+}
+
+impl Noise {
+    fn add(&mut self, reading: &Reading, count: u64) {
+        match reading {
+            Reading::Zero => self.zeros += count,
+            Reading::Small(_) => self.small += count,
+            Reading::ChunkSize { .. } => self.chunk_sizes += count,
+            Reading::Fill(_) => self.fills += count,
+            _ => {}
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.zeros + self.small + self.chunk_sizes + self.fills
+    }
+}
+
+/// The answer of [`top_words`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct TopAnswer {
+    /// The words: count descending, then value ascending.
+    pub words: Vec<FoundWord>,
+    /// How many words the memory that was asked about has.
+    pub total_words: u64,
+    /// What was left out.
+    pub noise: Noise,
+}
+
+/// Why there is no answer.
+pub type TopError = crate::words::Error;
+
+/// A count of a few hundred words costs hardly more than one of ten, so noise is outnumbered at the first try.
+const LEAST_COUNTED: u64 = 96;
+
+/// Counts the process's words by virtual address and reads the most frequent ones.
+///
+/// # Errors
+/// What the counting engine says.
+pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -> Result<TopAnswer, TopError> {
+    let image = reader.image();
+    let asked = |region: &Region| question.memory.is_empty() || question.memory.contains(&region.kind);
+    let pieces = MemoryPieces::of_regions(image, asked);
+    let within = value_spans(reader, question);
+    let mut counted =
+        question.n.saturating_mul(4).max(LEAST_COUNTED).min(question.n.max(LEAST_COUNTED).saturating_add(4096));
+    loop {
+        let keep = within.as_deref().map_or(Keep::All, Keep::Within);
+        let n = if within.is_some() { u64::MAX } else { counted };
+        let words = Question { n, target: image.target(), tail: Tail::Ignore, keep, isa: None };
+        let counts = count_words(pieces.source(), &words, task)?;
+        let exhausted = within.is_some() || (counts.top.len() as u64) < counted;
+        let mut answer = TopAnswer { words: Vec::new(), total_words: counts.total_words, noise: Noise::default() };
+        if pick(reader, question, &counts.top, &mut answer, task)? || exhausted {
+            return Ok(answer);
+        }
+        counted = counted.saturating_mul(16);
+    }
+}
+
+/// Reads words in their order until `n` are found; whether they were.
+fn pick(
+    reader: &Reader<'_, '_>,
+    question: &TopQuestion,
+    counts: &[Count],
+    answer: &mut TopAnswer,
+    task: &Task,
+) -> Result<bool, TopError> {
+    let batch = usize::try_from(question.n.max(LEAST_COUNTED)).unwrap_or(usize::MAX);
+    for counts in counts.chunks(batch) {
+        let found_in = find_memory(reader.image(), question, counts, task)?;
+        for (count, memory) in counts.iter().zip(found_in) {
+            if answer.words.len() as u64 >= question.n {
+                return Ok(true);
+            }
+            let kinds: Vec<MemoryKind> = memory.iter().map(|(kind, _)| *kind).collect();
+            let reading = reader.read(count.value, Some(&kinds));
+            let wanted = if question.kinds.is_empty() {
+                question.noise || !reading.is_noise()
+            } else {
+                question.kinds.contains(&reading.kind())
+            };
+            if wanted {
+                answer.words.push(FoundWord { value: count.value, count: count.count, reading, memory });
+            } else {
+                answer.noise.add(&reading, count.count);
+            }
+        }
+    }
+    Ok(answer.words.len() as u64 >= question.n)
+}
+
+/// In which kinds of memory each word lies, and how often. The largest kind is not walked over: it has what the others
+/// leave of the whole count.
+fn find_memory(
+    image: &Image,
+    question: &TopQuestion,
+    counts: &[Count],
+    task: &Task,
+) -> Result<Vec<Vec<(MemoryKind, u64)>>, TopError> {
+    let asked = |kind: &MemoryKind| question.memory.is_empty() || question.memory.contains(kind);
+    let mut groups: Vec<(MemoryKind, MemoryPieces<'_>)> = MemoryKind::ALL
+        .into_iter()
+        .filter(asked)
+        .map(|kind| (kind, MemoryPieces::of_regions(image, |region| region.kind == kind)))
+        .filter(|(_, pieces)| pieces.size_bytes() > 0)
+        .collect();
+    groups.sort_by_key(|(_, pieces)| std::cmp::Reverse(pieces.size_bytes()));
+    let Some(((largest, _), others)) = groups.split_first() else { return Ok(vec![Vec::new(); counts.len()]) };
+    let parts: Vec<_> = others.iter().map(|(_, pieces)| pieces.parts()).collect();
+    let words: Vec<u64> = counts.iter().map(|count| count.value).collect();
+    let given = count_given(&parts, &words, image.target(), task)?;
+    let mut found = Vec::with_capacity(counts.len());
+    for (at, count) in counts.iter().enumerate() {
+        let in_group = |group: &Vec<u64>| group.get(at).copied().unwrap_or_default();
+        let mut memory: Vec<(MemoryKind, u64)> =
+            others.iter().zip(&given.groups).map(|((kind, _), group)| (*kind, in_group(group))).collect();
+        let elsewhere: u64 = memory.iter().map(|(_, count)| count).sum();
+        memory.push((*largest, count.count.saturating_sub(elsewhere)));
+        memory.retain(|(_, count)| *count > 0);
+        memory.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
+        found.push(memory);
+    }
+    Ok(found)
+}
+
+/// The values that a wanted word can have, where the question says that it is an address: then the engine passes over all
+/// others at the speed of reading.
+fn value_spans(reader: &Reader<'_, '_>, question: &TopQuestion) -> Option<Vec<Span>> {
+    let image = reader.image();
+    let regions = |wanted: &dyn Fn(&Region) -> bool| -> Vec<Span> {
+        image.regions().iter().filter(|region| wanted(region)).map(|region| region.span).collect()
+    };
+    let of_module = |region: &Region| question.module.is_none_or(|module| region.module == Some(module));
+    let mut spans = Vec::new();
+    for kind in &question.kinds {
+        match kind {
+            WordKind::Vtable => spans.extend(reader.vtables().candidate_ranges()),
+            // A word that reads as a number, as text or as noise is no address of the process.
+            WordKind::Zero | WordKind::Small | WordKind::ChunkSize | WordKind::Text | WordKind::Other => {
+                return question.module.is_some().then(|| joined(regions(&of_module)));
+            }
+            kind => spans.extend(regions(&|region| of_module(region) && address_kind(region.kind) == *kind)),
+        }
+    }
+    if question.kinds.is_empty() {
+        question.module?;
+        spans = regions(&of_module);
+    }
+    Some(joined(spans))
+}
+
+/// The kind of a word that points into a kind of memory, whatever its name.
+fn address_kind(kind: MemoryKind) -> WordKind {
+    Reading::Pointer { kind, place: None }.kind()
+}
+
+/// The spans sorted, with those joined that touch or overlap.
+fn joined(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort();
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans.into_iter().filter(|span| !span.is_empty()) {
+        match joined.last_mut() {
+            Some(last) if last.end() >= span.start() => {
+                *last = Span::new(last.start(), last.end().max(span.end())).unwrap_or(*last);
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Addr;
+
+    #[test]
+    fn spans_that_touch_are_joined() {
+        let span = |start, end| Span::new(Addr(start), Addr(end)).unwrap();
+        let spans = vec![span(8, 16), span(0, 4), span(4, 8), span(20, 30), span(22, 24), span(40, 40)];
+        assert_eq!(joined(spans), [span(0, 16), span(20, 30)]);
+    }
+}

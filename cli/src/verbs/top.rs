@@ -33,7 +33,8 @@ pub(super) struct Top {
     /// Only words of this kind; may be given several times
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(WordKind::ALL.map(|(_, name)| name)))]
     kind: Vec<String>,
-    /// Only words found in this kind of memory: heap (main-heap and anonymous), or a name that `info` shows
+    /// Only words found in this kind of memory: heap (main-heap and anonymous), or a name that `info` shows.
+    /// Without it, all that the process wrote itself: not code, constants and mapped files
     #[arg(long = "in", value_name = "MEMORY")]
     memory: Vec<String>,
     /// Only words that point into this module: its file name, or a part of it that no other has

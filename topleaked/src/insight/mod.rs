@@ -17,4 +17,4 @@ pub use pieces::MemoryPieces;
 pub use reading::{Reader, Reading, WordKind};
 pub use shape::{Shape, ShapeChild};
 pub use text::{plausible_text, text_in_word};
-pub use top::{FoundWord, Noise, TopAnswer, TopError, TopQuestion, top_words};
+pub use top::{DATA_MEMORY, FoundWord, Noise, TopAnswer, TopError, TopQuestion, top_words};

@@ -17,11 +17,31 @@ pub struct TopQuestion {
     pub noise: bool,
     /// Only words of these kinds; all where empty. A kind that is noise is shown without asking for noise.
     pub kinds: Vec<WordKind>,
-    /// Only words found in these kinds of memory, and their counts there; all where empty.
+    /// Only words found in these kinds of memory, and their counts there; [`DATA_MEMORY`] where empty.
     pub memory: Vec<MemoryKind>,
     /// Only words that point into this module.
     pub module: Option<ModuleId>,
 }
+
+impl TopQuestion {
+    fn looks_in(&self, kind: MemoryKind) -> bool {
+        let kinds = if self.memory.is_empty() { &DATA_MEMORY[..] } else { &self.memory };
+        kinds.contains(&kind)
+    }
+}
+
+/// The memory that a process fills itself: where leaks are. Code, constants and mapped files are the same in every process,
+/// and some writers of dumps include them and others do not: counts that left them in would not compare.
+pub const DATA_MEMORY: [MemoryKind; 8] = [
+    MemoryKind::MainHeap,
+    MemoryKind::Anonymous,
+    MemoryKind::Stack,
+    MemoryKind::Tls,
+    MemoryKind::Relro,
+    MemoryKind::Data,
+    MemoryKind::Bss,
+    MemoryKind::Shared,
+];
 
 /// One frequent word.
 #[derive(Clone, PartialEq, Debug)]
@@ -89,8 +109,7 @@ const LEAST_COUNTED: u64 = 96;
 /// What the counting engine says.
 pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -> Result<TopAnswer, TopError> {
     let image = reader.image();
-    let asked = |region: &Region| question.memory.is_empty() || question.memory.contains(&region.kind);
-    let pieces = MemoryPieces::of_regions(image, asked);
+    let pieces = MemoryPieces::of_regions(image, |region| question.looks_in(region.kind));
     let within = value_spans(reader, question);
     let mut counted =
         question.n.saturating_mul(4).max(LEAST_COUNTED).min(question.n.max(LEAST_COUNTED).saturating_add(4096));
@@ -148,10 +167,9 @@ fn find_memory(
     counts: &[Count],
     task: &Task,
 ) -> Result<Vec<Vec<(MemoryKind, u64)>>, TopError> {
-    let asked = |kind: &MemoryKind| question.memory.is_empty() || question.memory.contains(kind);
     let mut groups: Vec<(MemoryKind, MemoryPieces<'_>)> = MemoryKind::ALL
         .into_iter()
-        .filter(asked)
+        .filter(|kind| question.looks_in(*kind))
         .map(|kind| (kind, MemoryPieces::of_regions(image, |region| region.kind == kind)))
         .filter(|(_, pieces)| pieces.size_bytes() > 0)
         .collect();

@@ -16,7 +16,7 @@ use super::{Answer, Bytes, Column, Grouped, Hex, Look, Share, Table, WriteGdb};
 pub struct TopWords {
     #[serde(flatten)]
     words: Words,
-    /// How many of the words shown have a name of their own.
+    /// What was left out.
     noise: NoiseRow,
     #[serde(skip)]
     descriptions: Vec<String>,

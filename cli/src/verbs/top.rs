@@ -36,7 +36,7 @@ pub(super) struct Top {
     /// Only words found in this kind of memory: heap (main-heap and anonymous), or a name that `info` shows.
     /// Without it, all that the process wrote itself: not code, constants and mapped files
     #[arg(long = "in", value_name = "MEMORY")]
-    memory: Vec<String>,
+    found_in: Vec<String>,
     /// Only words that point into this module: its file name, or a part of it that no other has
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
@@ -54,7 +54,7 @@ impl Verb for Top {
   topleaked top core --in heap -n 50       fifty words found in heaps";
 
     fn run(self) -> anyhow::Result<Exit> {
-        let memory = memory_kinds(&self.memory)?;
+        let memory = memory_kinds(&self.found_in)?;
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task);

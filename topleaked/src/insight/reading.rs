@@ -232,9 +232,9 @@ impl<'s, 'i> Reader<'s, 'i> {
         self.vtables
     }
 
-    /// What `word` is. `found_in` says in which kinds of memory it occurs, where that is known: a small odd number
-    /// that occurs in heaps alone is a size field rather than a number.
-    pub fn read(&self, word: u64, found_in: Option<&[MemoryKind]>) -> Reading {
+    /// What `word` is. `found_in` says how often it occurs in which kind of memory, empty where that is not known: a
+    /// small odd number that hardly occurs outside of heaps is a size field rather than a number.
+    pub fn read(&self, word: u64, found_in: &[(MemoryKind, u64)]) -> Reading {
         let width = self.image.target().width;
         if word == 0 {
             return Reading::Zero;
@@ -242,7 +242,7 @@ impl<'s, 'i> Reader<'s, 'i> {
         if let Some(region) = self.image.region(Addr(word)) {
             return self.read_address(Addr(word), region);
         }
-        if found_in.is_some_and(in_heaps_alone)
+        if is_heap_word(found_in)
             && let Some(reading) = read_chunk_size(word, width)
         {
             return reading;
@@ -320,8 +320,12 @@ fn shortened(text: &str) -> String {
     cut.into_owned()
 }
 
-fn in_heaps_alone(kinds: &[MemoryKind]) -> bool {
-    !kinds.is_empty() && kinds.iter().all(|kind| matches!(kind, MemoryKind::MainHeap | MemoryKind::Anonymous))
+/// Whether nine of ten occurrences are in heaps. The same number stands elsewhere by chance.
+fn is_heap_word(found_in: &[(MemoryKind, u64)]) -> bool {
+    let all: u64 = found_in.iter().map(|(_, count)| count).sum();
+    let in_heaps = found_in.iter().filter(|(kind, _)| matches!(kind, MemoryKind::MainHeap | MemoryKind::Anonymous));
+    let in_heaps: u64 = in_heaps.map(|(_, count)| count).sum();
+    all > 0 && all - in_heaps <= all / 10
 }
 
 /// The largest chunk that the default threshold for mapping leaves in a heap, rounded up: 128 KiB and a page.

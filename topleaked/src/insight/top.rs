@@ -142,8 +142,7 @@ fn pick(
             if answer.words.len() as u64 >= question.n {
                 return Ok(true);
             }
-            let kinds: Vec<MemoryKind> = memory.iter().map(|(kind, _)| *kind).collect();
-            let reading = reader.read(count.value, Some(&kinds));
+            let reading = reader.read(count.value, &memory);
             let wanted = if question.kinds.is_empty() {
                 question.noise || !reading.is_noise()
             } else {

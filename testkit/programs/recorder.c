@@ -39,6 +39,7 @@ struct record {
 
 static struct record *record;
 static volatile int lock;
+static volatile unsigned scope;
 static char path[512];
 
 #ifdef RECORDER_WRAP
@@ -109,7 +110,7 @@ static void add(void *memory, size_t requested) {
     uint32_t step = 0;
     while (entries[at].masked != EMPTY && entries[at].masked != REMOVED && step++ < CAPACITY) at = (at + 1) & (CAPACITY - 1);
     if (step < CAPACITY)
-        entries[at] = (struct entry){masked, requested, usable, 0};
+        entries[at] = (struct entry){masked, requested, usable, scope};
     else
         record->lost++;
     release();
@@ -132,6 +133,8 @@ void recorder_label(const void *memory, unsigned label) {
     if (entry) entry->label = label;
     release();
 }
+
+void recorder_scope(unsigned label) { scope = label; }
 
 /* Some kilobytes of dead stack are written over, so that nothing stale is left where the signal arrived. */
 static __attribute__((noinline)) void scrub(void) {
@@ -200,7 +203,7 @@ void *FAKE(calloc)(size_t count, size_t size) {
 
 void *FAKE(realloc)(void *old, size_t size) {
     struct entry *entry = NULL;
-    uint64_t label = 0;
+    uint64_t label = scope;
     take();
     if (old && (entry = find((uint64_t)(uintptr_t)old ^ MASK))) label = entry->label;
     release();
@@ -208,7 +211,7 @@ void *FAKE(realloc)(void *old, size_t size) {
     if (memory || size == 0) drop(old);
     if (memory) {
         add(memory, size);
-        if (label) recorder_label(memory, (unsigned)label);
+        recorder_label(memory, (unsigned)label);
     }
     return memory;
 }

@@ -9,6 +9,14 @@ extern "C" {
 /* Notes a number with a live allocation: what it is, or that the program drops it. */
 __attribute__((weak)) void recorder_label(const void *memory, unsigned label);
 
+/* Notes a number with every allocation from now on, of any thread. */
+__attribute__((weak)) void recorder_scope(unsigned label);
+
+#define RECORDER_SCOPE(label) \
+    do { \
+        if (recorder_scope) recorder_scope(label); \
+    } while (0)
+
 #define RECORDER_LABEL(memory, label) \
     do { \
         if (recorder_label) recorder_label((memory), (label)); \

@@ -17,6 +17,11 @@ pub const HEADER: &str = include_str!("../programs/recorder.h");
 /// The program whose first argument names the state it brings its heap into.
 pub const HEAP_TRUTH: &str = include_str!("../programs/heap_truth.c");
 
+/// The C++ program that holds and drops objects of many shapes; its first argument names a state.
+pub const GRAPH_TRUTH: &str = include_str!("../programs/graph_truth.cc");
+/// The Rust program that does the same.
+pub const GRAPH_TRUTH_RUST: &str = include_str!("../programs/graph_truth.rs");
+
 /// One allocation that the program held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Record {
@@ -57,7 +62,9 @@ pub fn compile_linked(name: &str, extension: &str, source: &str, compiler: &str,
     let wrapped =
         ["malloc", "free", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "reallocarray"];
     let wraps: Vec<String> = wrapped.iter().map(|name| format!("-Wl,--wrap={name}")).collect();
-    let mut all = vec!["-DRECORDER_WRAP", recorder.as_str()];
+    // The recorder is C, whatever the program is.
+    let language = if extension == "c" { "c" } else { "c++" };
+    let mut all = vec!["-DRECORDER_WRAP", "-x", "c", recorder.as_str(), "-x", language];
     all.extend(wraps.iter().map(String::as_str));
     all.extend(options);
     compile(name, extension, source, compiler, &all)

@@ -1,0 +1,500 @@
+//! What is at one address, who points there, and how the program reaches it.
+
+mod human;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::addr::{Addr, Span};
+use crate::graph::{Holder, Path, Reachability, RootMemory, Step};
+use crate::heap::{AllocId, Heap, HeapError, State};
+use crate::image::{Content, MemoryKind, MissingReason};
+use crate::insight::{Grouping, Reader};
+use crate::session::Session;
+
+use super::leaks::TypeNames;
+use super::{Hex, safe_text::lossless};
+
+/// So many incoming references are looked at; all are counted.
+const MOST_INCOMING: usize = 4096;
+/// So many of them are listed.
+const EXAMPLES: usize = 64;
+/// So many words of contents are shown.
+const MOST_WORDS: u64 = 64;
+/// Around an address that is in no allocation, so many words are shown.
+const WORDS_AROUND: u64 = 8;
+
+/// The answer of `explain`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explain {
+    address: Hex,
+    /// The memory that the address is in; absent where it is in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<ModuleRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbol: Option<SymbolRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<StackRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocation: Option<AllocationRow>,
+    /// Whether an allocator keeps its books there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allocator_metadata: bool,
+    /// The allocations in front of and behind an address that is in none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    neighbours: Vec<NeighbourRow>,
+    contents: Vec<WordRow>,
+    /// Words that are not shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    more_words: u64,
+    incoming: Vec<IncomingRow>,
+    incoming_total: u64,
+    /// The incoming references by where they are; of very many the first some thousand.
+    incoming_by: Vec<IncomingGroup>,
+    outgoing: Vec<OutgoingRow>,
+    /// From a root to the allocation; absent where nothing leads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Vec<StepRow>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SegmentRow {
+    start: Hex,
+    end: Hex,
+    kind: &'static str,
+    permissions: String,
+    /// `in the dump`, `from the module's file`, or why it is missing.
+    bytes: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ModuleRow {
+    path: String,
+    offset: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SymbolRow {
+    name: String,
+    offset: u64,
+    size: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct StackRow {
+    tid: u32,
+    /// From the stack pointer up to the address; negative below it, where the program is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above_sp: Option<i64>,
+    /// The function that the thread was in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<String>,
+    /// The nearest code address on the stack at or above the address: a return address, as a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    near: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AllocationRow {
+    address: Hex,
+    size: u64,
+    /// From its start to the address asked for.
+    offset: u64,
+    state: &'static str,
+    allocator: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reachability: Option<&'static str>,
+    /// Why it is only possibly leaked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct NeighbourRow {
+    address: Hex,
+    size: u64,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct WordRow {
+    offset: i64,
+    address: Hex,
+    value: Hex,
+    what: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct IncomingRow {
+    /// Where the word is; a register has no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Hex>,
+    /// `allocation`, or the kind of root.
+    kind: &'static str,
+    /// What is there, in words.
+    place: String,
+    /// How far behind the start of the target the word points.
+    offset: u64,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct IncomingGroup {
+    kind: &'static str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<String>,
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OutgoingRow {
+    /// Where in the allocation the pointer is.
+    offset: u64,
+    to: Hex,
+    size: u64,
+    state: &'static str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct StepRow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Hex>,
+    kind: &'static str,
+    place: String,
+    to: Hex,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Explain {
+    /// Finds out what is at `addr`.
+    ///
+    /// # Errors
+    /// Where the heap cannot be walked.
+    pub fn new(session: &Session<'_>, addr: Addr) -> Result<Explain, HeapError> {
+        let heap = session.heap()?;
+        let vtables = session.vtables();
+        let context = Context {
+            session,
+            heap,
+            names: TypeNames::new(session),
+            grouping: Grouping::new(session.image(), &heap.table),
+            reader: Reader::new(session.symbols(), &vtables),
+        };
+        let mut explain = Explain {
+            address: addr.into(),
+            segment: context.segment(addr),
+            module: context.module(addr),
+            symbol: None,
+            stack: context.stack(addr),
+            allocation: None,
+            allocator_metadata: covers(&heap.metadata, addr),
+            neighbours: Vec::new(),
+            contents: Vec::new(),
+            more_words: 0,
+            incoming: Vec::new(),
+            incoming_total: 0,
+            incoming_by: Vec::new(),
+            outgoing: Vec::new(),
+            path: None,
+        };
+        let width = session.image().target().width.bytes() as u64;
+        let found = heap.table.find(addr);
+        let mut target = Span::with_size(addr.align_down(width), width).unwrap_or_default();
+        match found {
+            Some((id, offset)) => {
+                target = heap.table.span(id);
+                explain.take_allocation(&context, id, offset)?;
+            }
+            None => {
+                if let Some(symbol) = session.symbols().find(addr) {
+                    explain.symbol = Some(SymbolRow {
+                        name: symbol.demangled().into_owned(),
+                        offset: symbol.offset,
+                        size: symbol.size,
+                    });
+                    if symbol.size > symbol.offset {
+                        target = Span::with_size(symbol.address, symbol.size).unwrap_or(target);
+                    }
+                }
+                if covers(&heap.claimed, addr) {
+                    explain.neighbours = context.neighbours(addr);
+                }
+            }
+        }
+        if explain.segment.is_some() {
+            explain.take_contents(&context, addr, found.map(|(id, _)| id), target);
+            explain.take_incoming(&context, target)?;
+        }
+        Ok(explain)
+    }
+
+    fn take_allocation(&mut self, context: &Context<'_, '_>, id: AllocId, offset: u64) -> Result<(), HeapError> {
+        let (heap, session) = (context.heap, context.session);
+        let allocation = heap.table.get(id);
+        let name = context.names.of(context.grouping.key(id, &|marker| context.names.identifies(marker)));
+        let mut row = AllocationRow {
+            address: allocation.address.into(),
+            size: allocation.usable_size,
+            offset,
+            state: allocation.state.name(),
+            allocator: heap
+                .allocators
+                .get(usize::from(allocation.allocator.0))
+                .map_or("unknown", |a| a.name)
+                .to_owned(),
+            reachability: None,
+            reason: None,
+            type_name: name.as_ref().filter(|_| allocation.state == State::Used).map(|name| name.name.clone()),
+            evidence: name.filter(|_| allocation.state == State::Used).map(|name| name.evidence),
+        };
+        let references = session.references()?;
+        if allocation.state.is_used() {
+            let Path { reachability, steps } = references.find_path(id, session.task());
+            row.reachability = Some(reachability.name());
+            row.reason = match reachability {
+                Reachability::PossiblyInterior => Some("only pointers into the middle of an allocation lead to it"),
+                Reachability::PossiblyStale => Some("only a place that the program is done with leads to it"),
+                Reachability::Anchored | Reachability::Leaked => None,
+            };
+            self.path =
+                (reachability != Reachability::Leaked).then(|| steps.iter().map(|step| context.step(step)).collect());
+            references.for_each_pointer(allocation.span(), |at, pointer| {
+                if self.outgoing.len() < EXAMPLES && pointer.allocation != id {
+                    let to = heap.table.get(pointer.allocation);
+                    self.outgoing.push(OutgoingRow {
+                        offset: at.0 - allocation.address.0,
+                        to: to.address.checked_add(pointer.offset).unwrap_or(to.address).into(),
+                        size: to.usable_size,
+                        state: to.state.name(),
+                        type_name: context.type_of(pointer.allocation),
+                    });
+                }
+            });
+        }
+        self.allocation = Some(row);
+        Ok(())
+    }
+
+    fn take_contents(&mut self, context: &Context<'_, '_>, addr: Addr, id: Option<AllocId>, target: Span) {
+        let width = context.session.image().target().width.bytes() as u64;
+        let span = match id {
+            Some(_) => target,
+            None => {
+                let from = addr.align_down(width).checked_sub(WORDS_AROUND / 2 * width).unwrap_or(addr);
+                Span::with_size(from, WORDS_AROUND * width).unwrap_or_default()
+            }
+        };
+        let base = if id.is_some() { span.start() } else { addr.align_down(width) };
+        let words = span.size_bytes() / width;
+        // An address deep in a large allocation is shown with what is around it.
+        let first = match words > MOST_WORDS {
+            true => {
+                (addr.0.saturating_sub(span.start().0) / width).saturating_sub(MOST_WORDS / 2).min(words - MOST_WORDS)
+            }
+            false => 0,
+        };
+        for index in first..(first + MOST_WORDS).min(words) {
+            let Some(at) = span.start().checked_add(index * width) else { break };
+            let Some(value) = context.session.image().space().word(at) else { continue };
+            self.contents.push(WordRow {
+                offset: at.0.wrapping_sub(base.0) as i64,
+                address: at.into(),
+                value: value.into(),
+                what: context.describe(value),
+            });
+        }
+        self.more_words = if id.is_some() { words.saturating_sub(MOST_WORDS) } else { 0 };
+    }
+
+    fn take_incoming(&mut self, context: &Context<'_, '_>, target: Span) -> Result<(), HeapError> {
+        let references = context.session.references()?;
+        let found = references.find_incoming(target, MOST_INCOMING, context.session.task());
+        self.incoming_total = found.total;
+        let mut groups: BTreeMap<(&'static str, Option<String>), u64> = BTreeMap::new();
+        for (at, incoming) in found.examples.iter().enumerate() {
+            let (from, kind, place, type_name) = context.holder(&incoming.holder);
+            *groups.entry((kind, type_name.clone())).or_default() += 1;
+            if at < EXAMPLES {
+                let offset = incoming.to.0.saturating_sub(target.start().0);
+                self.incoming.push(IncomingRow { from: from.map(Hex::from), kind, place, offset, type_name });
+            }
+        }
+        let rows = groups.into_iter().map(|((kind, type_name), count)| IncomingGroup { kind, type_name, count });
+        self.incoming_by = rows.collect();
+        self.incoming_by.sort_by_key(|group| std::cmp::Reverse(group.count));
+        Ok(())
+    }
+}
+
+fn covers(spans: &[Span], addr: Addr) -> bool {
+    let at = spans.partition_point(|span| span.end() <= addr);
+    spans.get(at).is_some_and(|span| span.contains(addr))
+}
+
+struct Context<'s, 'i> {
+    session: &'s Session<'i>,
+    heap: &'s Heap,
+    names: TypeNames<'s, 'i>,
+    grouping: Grouping<'s>,
+    reader: Reader<'s, 'i>,
+}
+
+impl Context<'_, '_> {
+    fn segment(&self, addr: Addr) -> Option<SegmentRow> {
+        let image = self.session.image();
+        let segment = image.space().find_segment(addr)?;
+        let region = image.region(addr);
+        let span = region.map_or(segment.span, |region| region.span);
+        let flag = |set: bool, letter: char| if set { letter } else { '-' };
+        let permissions = segment.permissions;
+        Some(SegmentRow {
+            start: span.start().into(),
+            end: span.end().into(),
+            kind: region.map_or(MemoryKind::Anonymous, |region| region.kind).name(),
+            permissions: [flag(permissions.read, 'r'), flag(permissions.write, 'w'), flag(permissions.execute, 'x')]
+                .iter()
+                .collect(),
+            bytes: match segment.content {
+                Content::Present(..) => "in the dump",
+                Content::Elided(..) => "from the module's file",
+                Content::Missing(MissingReason::Guard) => "never readable",
+                Content::Missing(MissingReason::Truncated) => "missing: the dump ends before them",
+                Content::Missing(MissingReason::FileNotFound) => "missing: in a file that was not found",
+                Content::Missing(_) => "missing: left out of the dump",
+            },
+        })
+    }
+
+    fn module(&self, addr: Addr) -> Option<ModuleRow> {
+        let (_, module) = self.session.image().module_at(addr)?;
+        Some(ModuleRow { path: lossless(&module.path), offset: addr.0 - module.base().0 })
+    }
+
+    fn stack(&self, addr: Addr) -> Option<StackRow> {
+        let image = self.session.image();
+        let thread = image.threads().iter().find(|thread| thread.stack.is_some_and(|stack| stack.contains(addr)))?;
+        let function = |addr: Addr| Some(symbol_text(self.session, addr)?);
+        Some(StackRow {
+            tid: thread.tid,
+            above_sp: thread.sp.map(|sp| addr.0.wrapping_sub(sp.0) as i64),
+            function: thread.pc.and_then(function),
+            near: self.near_frame(addr, thread.stack?),
+        })
+    }
+
+    /// The nearest word at or above `addr` that points into code.
+    fn near_frame(&self, addr: Addr, stack: Span) -> Option<String> {
+        let image = self.session.image();
+        let width = image.target().width.bytes() as u64;
+        let from = addr.align_down(width);
+        (0..1024_u64).find_map(|index| {
+            let at = from.checked_add(index * width).filter(|at| stack.contains(*at))?;
+            let value = Addr(image.space().word(at)?);
+            let code = image.region(value).is_some_and(|region| region.kind == MemoryKind::Text);
+            if code { symbol_text(self.session, value) } else { None }
+        })
+    }
+
+    fn neighbours(&self, addr: Addr) -> Vec<NeighbourRow> {
+        let table = &self.heap.table;
+        let before = table.find_before(addr);
+        let after = match before {
+            Some(id) => AllocId(id.0.saturating_add(1)),
+            None => AllocId(0),
+        };
+        let after = Some(after).filter(|id| (id.0 as usize) < table.len());
+        let rows = before.into_iter().chain(after).map(|id| table.get(id));
+        rows.map(|allocation| NeighbourRow {
+            address: allocation.address.into(),
+            size: allocation.usable_size,
+            state: allocation.state.name(),
+        })
+        .collect()
+    }
+
+    fn type_of(&self, id: AllocId) -> Option<String> {
+        if !self.heap.table.state(id).is_used() {
+            return None;
+        }
+        let key = self.grouping.key(id, &|marker| self.names.identifies(marker));
+        self.names.of(key).map(|name| name.name)
+    }
+
+    /// What a word is, in words.
+    fn describe(&self, value: u64) -> String {
+        let pointed = self.heap.table.find(Addr(value));
+        let Some((id, offset)) = pointed else {
+            return self.reader.read(value, None).describe();
+        };
+        self.allocation_text(id, offset)
+    }
+
+    fn allocation_text(&self, id: AllocId, offset: u64) -> String {
+        let allocation = self.heap.table.get(id);
+        let what = self.type_of(id).unwrap_or_else(|| match allocation.state {
+            State::Used => "allocation".to_owned(),
+            state => format!("{} memory", state.name()),
+        });
+        let into = if offset == 0 { String::new() } else { format!("+{offset:#x} in ") };
+        format!("{into}{what} of {} bytes at {:#x}", allocation.usable_size, allocation.address.0)
+    }
+
+    /// Where a holder's word is, its kind, its place in words, and the type it is in.
+    fn holder(&self, holder: &Holder) -> (Option<Addr>, &'static str, String, Option<String>) {
+        match holder {
+            Holder::Allocation(id, offset) => {
+                let at = self.heap.table.address(*id).checked_add(*offset);
+                (at, "allocation", self.allocation_text(*id, *offset), self.type_of(*id))
+            }
+            Holder::Memory(root, at) => (Some(*at), root.kind.name(), self.root_text(root, *at), None),
+            Holder::Register(register) => {
+                let tid = self.session.image().threads().get(register.thread.0 as usize).map_or(0, |thread| thread.tid);
+                (None, "register", format!("{} of thread {tid}", register.name), None)
+            }
+        }
+    }
+
+    fn root_text(&self, root: &RootMemory, at: Addr) -> String {
+        if let Some(symbol) = symbol_text(self.session, at) {
+            return symbol;
+        }
+        let image = self.session.image();
+        if let Some(thread) = root.thread.and_then(|id| image.threads().get(id.0 as usize)) {
+            return match self.near_frame(at, root.span) {
+                Some(near) => format!("thread {}, below {near}", thread.tid),
+                None => format!("thread {}", thread.tid),
+            };
+        }
+        match image.module_at(at) {
+            Some((_, module)) => format!("{}+{:#x}", lossless(module.name()), at.0 - module.base().0),
+            None => format!("{:#x}", at.0),
+        }
+    }
+
+    fn step(&self, step: &Step) -> StepRow {
+        let (from, kind, place, _) = self.holder(&step.holder);
+        StepRow { from: from.map(Hex::from), kind, place, to: step.to.into() }
+    }
+}
+
+fn symbol_text(session: &Session<'_>, addr: Addr) -> Option<String> {
+    let symbol = session.symbols().find(addr)?;
+    Some(match symbol.offset {
+        0 => symbol.demangled().into_owned(),
+        offset => format!("{}+{offset:#x}", symbol.demangled()),
+    })
+}

@@ -9,6 +9,7 @@ use crate::Exit;
 
 mod completions;
 mod demo;
+mod explain;
 mod info;
 mod layout;
 mod leaks;
@@ -20,6 +21,7 @@ pub static VERBS: &[Row] = &[
     Row::of::<top::Top>(),
     Row::of::<info::InfoVerb>(),
     Row::of::<leaks::LeaksVerb>(),
+    Row::of::<explain::ExplainVerb>(),
     Row::of::<layout::LayoutVerb>(),
     Row::of::<demo::Demo>(),
     Row::of::<completions::Completions>(),

@@ -26,6 +26,7 @@
 //! ```
 
 mod amounts;
+mod explain;
 mod hex;
 mod info;
 mod json;
@@ -41,6 +42,7 @@ use std::io;
 use crate::task::Diagnostic;
 
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
+pub use explain::Explain;
 pub use hex::Hex;
 pub use info::Info;
 pub use layout::{EnumeratorView, LayoutView, Layouts, MemberView};

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::addr::{Addr, Span};
+use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::graph::{Holder, Path, Reachability, RootMemory, Step};
 use crate::heap::{AllocId, Heap, HeapError, State};
 use crate::image::{Content, MemoryKind, MissingReason};
-use crate::insight::{Grouping, Reader};
+use crate::insight::Grouping;
 use crate::session::Session;
+use crate::types::Vtables;
 
 use super::leaks::TypeNames;
 use super::{Hex, safe_text::lossless};
@@ -186,13 +187,12 @@ impl Explain {
     /// Where the heap cannot be walked.
     pub fn new(session: &Session<'_>, addr: Addr) -> Result<Explain, HeapError> {
         let heap = session.heap()?;
-        let vtables = session.vtables();
         let context = Context {
             session,
             heap,
             names: TypeNames::new(session),
             grouping: Grouping::new(session.image(), &heap.table),
-            reader: Reader::new(session.symbols(), &vtables),
+            vtables: session.vtables(),
         };
         let mut explain = Explain {
             address: addr.into(),
@@ -350,7 +350,7 @@ struct Context<'s, 'i> {
     heap: &'s Heap,
     names: TypeNames<'s, 'i>,
     grouping: Grouping<'s>,
-    reader: Reader<'s, 'i>,
+    vtables: Vtables<'s, 'i>,
 }
 
 impl Context<'_, '_> {
@@ -387,7 +387,7 @@ impl Context<'_, '_> {
     fn stack(&self, addr: Addr) -> Option<StackRow> {
         let image = self.session.image();
         let thread = image.threads().iter().find(|thread| thread.stack.is_some_and(|stack| stack.contains(addr)))?;
-        let function = |addr: Addr| Some(symbol_text(self.session, addr)?);
+        let function = |addr: Addr| symbol_text(self.session, addr);
         Some(StackRow {
             tid: thread.tid,
             above_sp: thread.sp.map(|sp| addr.0.wrapping_sub(sp.0) as i64),
@@ -436,11 +436,26 @@ impl Context<'_, '_> {
 
     /// What a word is, in words.
     fn describe(&self, value: u64) -> String {
-        let pointed = self.heap.table.find(Addr(value));
-        let Some((id, offset)) = pointed else {
-            return self.reader.read(value, None).describe();
-        };
-        self.allocation_text(id, offset)
+        if let Some((id, offset)) = self.heap.table.find(Addr(value)) {
+            return self.allocation_text(id, offset);
+        }
+        let image = self.session.image();
+        let Some(region) = image.region(Addr(value)) else { return number_text(value, image.target()) };
+        if let Some(vtable) = self.vtables.classify(Addr(value)) {
+            return vtable.to_string();
+        }
+        if let Some(symbol) = symbol_text(self.session, Addr(value)) {
+            return symbol;
+        }
+        if let Some(thread) = region.thread.and_then(|id| image.threads().get(id.0 as usize)) {
+            return format!("{} memory of thread {}", region.kind, thread.tid);
+        }
+        match image.module_at(Addr(value)) {
+            Some((_, module)) => {
+                format!("{} memory, {}+{:#x}", region.kind, lossless(module.name()), value - module.base().0)
+            }
+            None => format!("{} memory", region.kind),
+        }
     }
 
     fn allocation_text(&self, id: AllocId, offset: u64) -> String {
@@ -497,4 +512,24 @@ fn symbol_text(session: &Session<'_>, addr: Addr) -> Option<String> {
         0 => symbol.demangled().into_owned(),
         offset => format!("{}+{offset:#x}", symbol.demangled()),
     })
+}
+
+/// A word that is no address: text where all of its bytes are, else a number.
+fn number_text(value: u64, target: Target) -> String {
+    let mut bytes = value.to_le_bytes();
+    let bytes = bytes.get_mut(..target.width.bytes()).unwrap_or_default();
+    if target.order == ByteOrder::Big {
+        bytes.reverse();
+    }
+    let text = bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+    let signed = match target.width {
+        Width::W4 => i64::from(value as u32 as i32),
+        Width::W8 => value as i64,
+    };
+    match value {
+        0 => "zero".to_owned(),
+        _ if text => format!("text {:?}", String::from_utf8_lossy(bytes)),
+        _ if (-0xffff..0).contains(&signed) => format!("number {signed}"),
+        _ => format!("number {value}"),
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::heap::AllocId;
+use crate::task::Task;
 
 /// A set of allocations that is complete.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,6 +38,26 @@ impl AllocSet {
             .enumerate()
             .flat_map(move |(at, word)| Ones(*word).map(move |bit| AllocId(((first + at) * 64) as u32 + bit)))
             .filter(move |id| ids.contains(&id.0))
+    }
+
+    /// The ids of a table of `length` allocations for which `wanted` says so, asked on all threads.
+    pub(super) fn build(length: usize, task: &Task, wanted: impl Fn(AllocId) -> bool + Sync) -> AllocSet {
+        let mut set = AllocSet::empty(length);
+        let part = set.words.len().div_ceil(task.threads.get()).max(1 << 10);
+        let wanted = &wanted;
+        std::thread::scope(|scope| {
+            for (at, words) in set.words.chunks_mut(part).enumerate() {
+                scope.spawn(move || {
+                    for (place, word) in words.iter_mut().enumerate() {
+                        let first = (at * part + place) * 64;
+                        for bit in 0..64.min(length - first) {
+                            *word |= u64::from(wanted(AllocId((first + bit) as u32))) << bit;
+                        }
+                    }
+                });
+            }
+        });
+        set
     }
 
     pub(super) fn empty(length: usize) -> AllocSet {

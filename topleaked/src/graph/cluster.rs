@@ -138,21 +138,19 @@ impl FormVisitor for Build<'_, '_> {
 
     fn visit<F: Form>(self) -> Clusters {
         let links = self.link::<F>();
-        let mut forest = Forest {
-            ground: self.ground,
-            leaked: self.leaked,
-            up: links.up.into_iter().map(AtomicU32::into_inner).collect(),
-            shared: links.shared.finish(),
-            cycles: AllocSet::empty(self.ground.table.len()),
-        };
-        let unreferenced = forest.unreferenced();
+        let up: Vec<u32> = links.up.into_iter().map(AtomicU32::into_inner).collect();
+        let leaked = self.leaked;
+        let unreferenced = AllocSet::build(up.len(), self.task, |id| {
+            leaked.contains(id) && up.get(id.0 as usize).is_none_or(|up| *up == NONE)
+        });
+        let cycles = AllocSet::empty(up.len());
+        let mut forest = Forest { ground: self.ground, leaked, up, shared: links.shared.finish(), cycles };
         forest.climb();
-        forest.settle_shared::<F>(&links.touching.finish(), &unreferenced);
-        for head in unreferenced.iter().chain(forest.cycles.iter()) {
-            if let Some(up) = forest.up.get_mut(head.0 as usize) {
-                *up = head.0;
-            }
+        let touching = links.touching.finish();
+        if touching.iter().next().is_some() {
+            forest.settle_shared::<F>(&touching, &unreferenced);
         }
+        forest.crown(self.task);
         Clusters { owner: forest.up, unreferenced, cycles: forest.cycles, referring: links.referring.finish() }
     }
 }
@@ -280,12 +278,21 @@ struct Forest<'a, 'g> {
 }
 
 impl Forest<'_, '_> {
-    fn unreferenced(&self) -> AllocSet {
-        let mut heads = AllocSet::empty(self.up.len());
-        for id in self.leaked.iter().filter(|id| self.up_of(*id) == NONE) {
-            heads.insert(id);
-        }
-        heads
+    /// Puts each head under itself.
+    fn crown(&mut self, task: &Task) {
+        let leaked = self.leaked;
+        let part = self.up.len().div_ceil(task.threads.get()).max(1 << 16);
+        std::thread::scope(|scope| {
+            for (at, ups) in self.up.chunks_mut(part).enumerate() {
+                scope.spawn(move || {
+                    for (id, up) in ((at * part) as u32..).zip(ups) {
+                        if *up == NONE && leaked.contains(AllocId(id)) {
+                            *up = id;
+                        }
+                    }
+                });
+            }
+        });
     }
 
     fn up_of(&self, id: AllocId) -> u32 {
@@ -304,6 +311,11 @@ impl Forest<'_, '_> {
         let mut settled = AllocSet::empty(self.up.len());
         let mut passed = AllocSet::empty(self.up.len());
         for id in self.leaked.iter() {
+            // Most are heads, or hang on one directly: nothing to do.
+            let up = self.up_of(id);
+            if up == NONE || self.is_top(AllocId(up)) || self.shared.contains(id) {
+                continue;
+            }
             let top = loop_free_top(self, id, &settled, &mut passed);
             let top = match top {
                 Top::Found(top) => top,

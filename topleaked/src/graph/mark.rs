@@ -96,10 +96,7 @@ impl FormVisitor for MarkAll<'_, '_> {
 
     fn visit<F: Form>(self) -> Marks {
         let table = self.ground.table;
-        let mut not_used = AllocSet::empty(table.len());
-        for id in table.ids().filter(|id| !table.state(*id).is_used()) {
-            not_used.insert(id);
-        }
+        let not_used = AllocSet::build(table.len(), self.task, |id| !table.state(id).is_used());
         let marker = Marker {
             ground: self.ground,
             task: self.task,
@@ -137,10 +134,7 @@ impl FormVisitor for MarkAll<'_, '_> {
         marker.run::<F, false>();
         let root_references = marker.root_references.map(AtomicU64::into_inner);
         let stale = marker.closed.finish();
-        let mut all = AllocSet::empty(table.len());
-        for id in table.ids() {
-            all.insert(id);
-        }
+        let all = AllocSet::build(table.len(), self.task, |_| true);
         Marks {
             anchored: reached.without(&not_used),
             interior: possible.without(&reached),

@@ -70,6 +70,7 @@ static void churn(unsigned rounds, unsigned places, size_t most) {
 }
 
 static pthread_barrier_t barrier;
+static int large = 1;
 
 static void *thread_main(void *argument) {
     uintptr_t number = (uintptr_t)argument;
@@ -86,7 +87,7 @@ static void *thread_main(void *argument) {
         }
     }
     /* One arena grows past its first heap. */
-    if (number == 0)
+    if (number == 0 && large)
         for (unsigned at = 0; at < 800; at++) memset(malloc(100000), 1, 100000);
     pthread_barrier_wait(&barrier);
     for (;;) pause();
@@ -210,6 +211,15 @@ int main(int count, char **arguments) {
         blocked();
     } else if (!strcmp(what, "sbrk")) {
         foreign_sbrk();
+    } else if (!strcmp(what, "all")) {
+        /* A little of everything, for dumps that are kept. */
+        large = 0;
+        churn(5000, 700, 1500);
+        class_that_leaks();
+        full_caches();
+        fastbins();
+        mapped();
+        threads();
     } else if (!strcmp(what, "fork")) {
         churn(20000, 2000, 2000);
         threads();

@@ -51,11 +51,8 @@ void *__real_calloc(size_t, size_t);
 void *__real_realloc(void *, size_t);
 void *__real_memalign(size_t, size_t);
 void *__real_aligned_alloc(size_t, size_t);
-int __real_posix_memalign(void **, size_t, size_t);
-static void *real_memalign(size_t alignment, size_t size) {
-    void *memory = NULL;
-    return __real_posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) ? NULL : memory;
-}
+/* musl builds the other two on this one; wrapping them all, only this one may be called. */
+#define real_memalign __real_aligned_alloc
 #else
 #define REAL(name) __libc_##name
 #define FAKE(name) name
@@ -108,7 +105,11 @@ static void add(void *memory, size_t requested) {
     struct entry *entries = table()->entries;
     uint32_t at = home(masked);
     uint32_t step = 0;
-    while (entries[at].masked != EMPTY && entries[at].masked != REMOVED && step++ < CAPACITY) at = (at + 1) & (CAPACITY - 1);
+    /* One entry point of a libc may be built on another, and both be recorded. */
+    struct entry *known = find(masked);
+    if (known) at = (uint32_t)(known - entries);
+    while (!known && entries[at].masked != EMPTY && entries[at].masked != REMOVED && step++ < CAPACITY)
+        at = (at + 1) & (CAPACITY - 1);
     if (step < CAPACITY)
         entries[at] = (struct entry){masked, requested, usable, scope};
     else

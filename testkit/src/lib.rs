@@ -4,5 +4,6 @@
 //! a mistake shared by the writer and the reader would go unseen.
 
 pub mod elf_core;
+pub mod heap;
 pub mod native;
 pub mod recorder;

@@ -3,8 +3,10 @@
 //! The recorder (`programs/recorder.c`) stands in front of malloc, preloaded or linked, and leaves nothing in the dump
 //! that points at an allocation.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use crate::native::{self, Build, Crash, Program};
@@ -14,6 +16,7 @@ const MAGIC: u64 = 0x0102_0304_0506_0708;
 
 /// What a truth program includes to label its allocations: `RECORDER_LABEL(memory, number)`.
 pub const HEADER: &str = include_str!("../programs/recorder.h");
+const RECORDER: &str = include_str!("../programs/recorder.c");
 /// The program whose first argument names the state it brings its heap into.
 pub const HEAP_TRUTH: &str = include_str!("../programs/heap_truth.c");
 
@@ -64,7 +67,11 @@ pub fn compile_linked(name: &str, extension: &str, source: &str, compiler: &str,
     let wraps: Vec<String> = wrapped.iter().map(|name| format!("-Wl,--wrap={name}")).collect();
     // The recorder is C, whatever the program is.
     let language = if extension == "c" { "c" } else { "c++" };
-    let mut all = vec!["-DRECORDER_WRAP", "-x", "c", recorder.as_str(), "-x", language];
+    // The recorder is compiled along: what changes in it has to change the command, or an older program would be kept.
+    let mut hasher = DefaultHasher::new();
+    (RECORDER, HEADER).hash(&mut hasher);
+    let edition = format!("-DRECORDER_EDITION={}", hasher.finish());
+    let mut all = vec!["-DRECORDER_WRAP", edition.as_str(), "-x", "c", recorder.as_str(), "-x", language];
     all.extend(wraps.iter().map(String::as_str));
     all.extend(options);
     compile(name, extension, source, compiler, &all)
@@ -73,7 +80,7 @@ pub fn compile_linked(name: &str, extension: &str, source: &str, compiler: &str,
 /// The recorder as a library to preload, built by `compiler` with `options` (`-m32`).
 pub fn library(compiler: &str, options: &[&str]) -> PathBuf {
     let all: Vec<&str> = ["-O1", "-shared", "-fPIC"].into_iter().chain(options.iter().copied()).collect();
-    compile("recorder", "c", include_str!("../programs/recorder.c"), compiler, &all).path
+    compile("recorder", "c", RECORDER, compiler, &all).path
 }
 
 /// Runs a program with a recorder preloaded until it dies.

@@ -57,10 +57,14 @@ fn assert_same(heap: &Heap, records: &[Record]) {
     let some = |addresses: &BTreeSet<u64>| addresses.iter().take(8).map(|at| Addr(*at)).collect::<Vec<_>>();
     assert!(
         missed.is_empty() && invented.is_empty(),
-        "of {} missed {} {:?}, invented {} {:?}",
+        "of {} missed {} {:?}, the first being {:?}, invented {} {:?}",
         records.len(),
         missed.len(),
         some(&missed),
+        missed.first().map(|at| (
+            records.iter().find(|record| record.address == *at),
+            heap.table.find(Addr(*at)).map(|(id, _)| heap.table.get(id))
+        )),
         invented.len(),
         some(&invented)
     );
@@ -207,6 +211,23 @@ fn thirty_two_bit_programs_are_walked_exactly() {
     assert_exact(&walk(&run.crash.core).1, &run.records);
 }
 
+#[test]
+fn musl_programs_are_walked_exactly_with_the_sizes_they_asked_for() {
+    for options in [&["-static", "-s"][..], &["-static", "-g"]] {
+        for state in ["leak", "churn", "threads", "mapped"] {
+            let run = recorder::crash_linked(&linked("musl-gcc", options), &[state]);
+            let (_, heap) = walk(&run.crash.core);
+            let [allocator] = heap.allocators.as_slice() else { panic!("{:?}", heap.allocators) };
+            assert_eq!(allocator.name, "musl");
+            assert_exact(&heap, &run.records);
+            assert!(
+                run.records.iter().all(|record| record.requested == record.usable),
+                "musl keeps what was asked for"
+            );
+        }
+    }
+}
+
 /// The addresses of the row of blocks in the middle of which the program did its damage.
 fn row(run: &RecordedCrash) -> Vec<u64> {
     let blocks = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("block "));
@@ -265,4 +286,34 @@ fn a_double_free_is_found_and_loses_nothing() {
         "{damage:?}"
     );
     assert_same(&heap, &run.records);
+}
+
+/// Dumps of other releases, made by `fixtures/glibc/make.sh`: a main arena, six further ones, caches, fastbins, mapped
+/// blocks.
+#[test]
+fn the_glibc_of_other_releases_is_walked_exactly() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("fixtures/glibc");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".live").map(str::to_owned))
+        .collect();
+    names.sort_unstable();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        let mut address = 0;
+        let mut records = Vec::new();
+        for line in std::fs::read_to_string(folder.join(format!("{name}.live"))).unwrap().lines() {
+            let (distance, usable) = line.split_once(' ').unwrap();
+            address += u64::from_str_radix(distance, 16).unwrap();
+            let usable = u64::from_str_radix(usable, 16).unwrap();
+            records.push(Record { address, requested: usable, usable, label: 0 });
+        }
+        let (_, heap) = walk(&folder.join(format!("{name}.dump.zst")));
+        let [allocator] = heap.allocators.as_slice() else { panic!("{name}: {:?}", heap.allocators) };
+        let expected = if name.starts_with("2.43") { "2.43" } else { "2.30 to 2.41" };
+        assert_eq!(allocator.versions, expected, "{name}");
+        // On two processors a 32-bit process has four arenas at most.
+        assert_eq!(allocator.arenas.len(), if name.ends_with("i386") { 4 } else { 7 }, "{name}");
+        assert_exact(&heap, &records);
+    }
 }

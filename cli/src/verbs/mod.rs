@@ -10,6 +10,7 @@ use crate::Exit;
 mod completions;
 mod demo;
 mod explain;
+mod heap;
 mod info;
 mod layout;
 mod leaks;
@@ -20,6 +21,7 @@ mod top;
 pub static VERBS: &[Row] = &[
     Row::of::<top::Top>(),
     Row::of::<info::InfoVerb>(),
+    Row::of::<heap::HeapVerb>(),
     Row::of::<leaks::LeaksVerb>(),
     Row::of::<explain::ExplainVerb>(),
     Row::of::<layout::LayoutVerb>(),

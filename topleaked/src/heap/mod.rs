@@ -22,6 +22,7 @@ mod glibc;
 mod index;
 mod memory;
 mod model;
+mod musl;
 mod run;
 mod table;
 
@@ -87,7 +88,7 @@ trait Walk {
 }
 
 /// The allocators known. An earlier one wins where two claim the same memory.
-static ALLOCATORS: [&dyn Allocator; 1] = [&glibc::Glibc];
+static ALLOCATORS: [&dyn Allocator; 2] = [&glibc::Glibc, &musl::MallocNg];
 
 /// Finds each allocation of the process.
 ///

@@ -27,6 +27,7 @@
 
 mod amounts;
 mod explain;
+mod heap;
 mod hex;
 mod info;
 mod json;
@@ -43,6 +44,7 @@ use crate::task::Diagnostic;
 
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
 pub use explain::Explain;
+pub use heap::HeapAnswer;
 pub use hex::Hex;
 pub use info::Info;
 pub use layout::{EnumeratorView, LayoutView, Layouts, MemberView};

@@ -221,7 +221,8 @@ fn decode(reader: Reader<'_>, table: &AllocationTable, owner: AllocId, layout: &
     }
     // Each list has room for as many as the others, but lists that are switched off.
     let switched_off = room.get(&0).copied().unwrap_or_default();
-    if layout.counts_room && room.values().copied().max().unwrap_or_default() + switched_off < layout.bins {
+    let alike = room.values().copied().max().unwrap_or_default() + switched_off + cache.broken.len() as u64;
+    if layout.counts_room && alike < layout.bins {
         return None;
     }
     Some(cache)

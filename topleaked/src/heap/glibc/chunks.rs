@@ -370,6 +370,14 @@ impl<'a, 'm> Walker<'a, 'm> {
         self.word::<W>(at.saturating_add(W::WIDTH)).is_some_and(|header| header & PREVIOUS_IN_USE != 0)
     }
 
+    /// Whether one header alone looks like that of a piece's first chunk.
+    pub(super) fn looks_first<W: Words>(&mut self, at: u64) -> bool {
+        let header = at.checked_add(W::WIDTH).and_then(|place| self.word::<W>(place));
+        header.is_some_and(|header| {
+            header & PREVIOUS_IN_USE != 0 && matches!(parse::<W>(header, at, &self.rules), Header::Chunk(_))
+        })
+    }
+
     /// Whether the headers from `at` on fit together: [`PROOF_LENGTH`] of them, or all up to the top or to a marker.
     pub(super) fn proves<W: Words>(&mut self, at: u64, log: &mut Log) -> bool {
         let mut at = at;

@@ -107,24 +107,31 @@ pub(super) fn plan_main<W: Words>(reader: Reader<'_>, copy: &Copy, regions: &[Re
     let arena = &copy.main;
     let mut pieces = Vec::new();
     let mut base_words = Vec::new();
-    let starts = heap_start_words::<W>(reader, copy, regions);
-    for (index, region) in regions.iter().enumerate() {
-        let is_main_heap = region.kind == MemoryKind::MainHeap;
-        let top = arena.top.filter(|top| region.span.contains(Addr(*top)));
+    let areas = areas(regions);
+    let starts = heap_start_words::<W>(reader, copy, &areas);
+    for (index, area) in areas.iter().enumerate() {
+        let is_main_heap = area.is_main_heap;
+        let top = arena.top.filter(|top| area.span.contains(Addr(*top)));
         let candidates = starts.get(&index);
         let is_wanted = is_main_heap || candidates.is_some() || (arena.is_contiguous && top.is_some());
-        if !is_wanted || !matches!(region.kind, MemoryKind::MainHeap | MemoryKind::Anonymous) {
+        if !is_wanted {
             continue;
         }
-        let end = top.and_then(|top| top_end(reader, top, region.span)).unwrap_or(region.span.end().0);
-        let Some(span) = Span::new(region.span.start(), Addr(end)) else { continue };
+        let end = top.and_then(|top| top_end(reader, top, area.span)).unwrap_or(area.span.end().0);
+        let Some(span) = Span::new(area.span.start(), Addr(end)) else { continue };
         let rules = Rules { main: true, top, end, goes_on: is_main_heap || arena.is_contiguous };
         let Some(stretch) = Stretch::first_in(reader.space, span) else { continue };
         let mut walker = Walker::new(reader, &stretch, rules);
         let mut log = Log::for_bytes(span.size_bytes());
         // Before the noted start, static programs keep thread-local storage.
-        let noted = candidates.into_iter().flatten().find(|candidate| {
+        let all = || candidates.into_iter().flatten();
+        let proven = all().find(|candidate| {
             walker.begins_piece::<W>(candidate.start) && walker.proves::<W>(candidate.start, &mut log)
+        });
+        // Damage among the very first chunks hides the proof; a heap begins with a page, and in front of its top.
+        let noted = proven.or_else(|| {
+            let begins = |start: &&StartWord| start.noted.is_multiple_of(PAGE) && walker.looks_first::<W>(start.start);
+            all().find(begins).filter(|_| top.is_some())
         });
         let begin = match noted {
             Some(noted) => {
@@ -155,6 +162,35 @@ fn top_end(reader: Reader<'_>, top: u64, within: Span) -> Option<u64> {
     (size >= 2 * reader.width() && end <= within.end().0).then_some(end)
 }
 
+/// Private memory in which a main arena may lie.
+struct Area {
+    span: Span,
+    is_main_heap: bool,
+}
+
+/// The private memory of a process. Thread-local storage at the start of a static program's heap is part of it, since
+/// where it ends is not known to a byte.
+fn areas(regions: &[Region]) -> Vec<Area> {
+    let mut areas: Vec<(Area, MemoryKind)> = Vec::new();
+    for region in regions {
+        if !matches!(region.kind, MemoryKind::MainHeap | MemoryKind::Anonymous | MemoryKind::Tls) {
+            continue;
+        }
+        let is_main_heap = region.kind == MemoryKind::MainHeap;
+        if let Some((last, kind)) = areas.last_mut()
+            && last.span.end() == region.span.start()
+            && (*kind == region.kind || *kind == MemoryKind::Tls || region.kind == MemoryKind::Tls)
+        {
+            last.span = Span::new(last.span.start(), region.span.end()).unwrap_or(last.span);
+            last.is_main_heap |= is_main_heap;
+            *kind = region.kind;
+        } else {
+            areas.push((Area { span: region.span, is_main_heap }, region.kind));
+        }
+    }
+    areas.into_iter().map(|(area, _)| area).collect()
+}
+
 /// A word of libc's data that may say where the heap begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct StartWord {
@@ -166,12 +202,8 @@ struct StartWord {
     place: u64,
 }
 
-/// Words of libc's data, outside its arena, that point into private memory, by the index of the region.
-fn heap_start_words<W: Words>(
-    reader: Reader<'_>,
-    copy: &Copy,
-    regions: &[Region],
-) -> BTreeMap<usize, BTreeSet<StartWord>> {
+/// Words of libc's data, outside its arena, that point into private memory, by the index of the area.
+fn heap_start_words<W: Words>(reader: Reader<'_>, copy: &Copy, areas: &[Area]) -> BTreeMap<usize, BTreeSet<StartWord>> {
     let mut found: BTreeMap<usize, BTreeSet<StartWord>> = BTreeMap::new();
     let Some(stretch) = Stretch::around(reader.space, Addr(copy.main.address), copy.data) else { return found };
     for (start, bytes) in stretch.parts() {
@@ -179,10 +211,8 @@ fn heap_start_words<W: Words>(
         while let Some(word) = W::word(bytes, at) {
             let place = start + at as u64;
             at += W::WIDTH as usize;
-            let index = regions.partition_point(|region| region.span.end().0 <= word);
-            let is_heap = regions.get(index).is_some_and(|region| {
-                region.span.contains(Addr(word)) && matches!(region.kind, MemoryKind::MainHeap | MemoryKind::Anonymous)
-            });
+            let index = areas.partition_point(|area| area.span.end().0 <= word);
+            let is_heap = areas.get(index).is_some_and(|area| area.span.contains(Addr(word)));
             if is_heap && !copy.main.span().contains(Addr(place)) {
                 let words = found.entry(index).or_default();
                 // In 32-bit processes since 2.26 chunks begin in the middle between multiples of four words.

@@ -1,0 +1,497 @@
+//! What a heap consists of: allocators, arenas, sizes, what is free and cannot go back, damage.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::heap::{AllocationTable, AllocatorReport, ArenaReport, Count, Damage, Heap, State, Tally};
+use crate::image::Image;
+use crate::session::Session;
+
+use super::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Share, Table};
+
+/// Usable sizes up to this are counted one by one, larger ones between powers of two.
+const EXACT_SIZES: u64 = 1032;
+/// So many sizes, arenas and damaged places are shown to people unless all are asked for.
+const SHOWN: usize = 12;
+/// Fragmentation is called the story from this share of the heap on, in per cent, and from this many bytes.
+const STORY_PERCENT: u64 = 40;
+const STORY_BYTES: u64 = 1 << 20;
+
+/// The answer of `heap`.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeapAnswer {
+    allocators: Vec<AllocatorRow>,
+    used: CountRow,
+    free: CountRow,
+    /// Bytes of headers, padding and the allocators' own books.
+    overhead_bytes: u64,
+    /// Memory whose headers are broken: used or free cannot be told.
+    damaged: CountRow,
+    sizes: Vec<SizeRow>,
+    fragmentation: Fragmentation,
+    /// Whether people are shown every size, arena and damage.
+    #[serde(skip)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct CountRow {
+    count: u64,
+    bytes: u64,
+}
+
+impl From<Count> for CountRow {
+    fn from(count: Count) -> CountRow {
+        CountRow { count: count.count, bytes: count.bytes }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct AllocatorRow {
+    name: &'static str,
+    versions: String,
+    evidence: Vec<String>,
+    used: CountRow,
+    free: CountRow,
+    overhead_bytes: u64,
+    thread_caches: u64,
+    arenas: Vec<ArenaRow>,
+    mapped: MappedRow,
+    damaged: Vec<DamageRow>,
+    /// How many damaged places there are in all; `damaged` has the first thousand.
+    damaged_count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ArenaRow {
+    address: Hex,
+    kind: &'static str,
+    /// Of how many pieces of memory it consists.
+    pieces: u64,
+    bytes: u64,
+    /// What the arena itself says it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_bytes: Option<u64>,
+    missing_bytes: u64,
+    used: CountRow,
+    free: CountRow,
+    /// The part of `free` that was never handed out.
+    top_bytes: u64,
+    thread_cached: CountRow,
+    fast_free: CountRow,
+    internal: CountRow,
+    overhead_bytes: u64,
+    /// The last used allocation: what lies below it does not go back when the arena shrinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    highest_used: Option<Hex>,
+    trimmable_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct MappedRow {
+    mappings: u64,
+    bytes: u64,
+    used: CountRow,
+    overhead_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct DamageRow {
+    kind: &'static str,
+    at: Hex,
+    found: Hex,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Hex>,
+    /// The allocation right in front: the likely overflower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_front: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<Hex>,
+    lost_bytes: u64,
+}
+
+/// Allocations of one usable size, or of sizes between two.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct SizeRow {
+    /// The least size.
+    size: u64,
+    /// The largest size; the same where all are equal.
+    size_most: u64,
+    used: CountRow,
+    free: CountRow,
+}
+
+/// What is free, by whether it can go back to the system.
+#[derive(Clone, Debug, Serialize)]
+struct Fragmentation {
+    heap_bytes: u64,
+    free_bytes: u64,
+    /// At the top of arenas: goes back when the arena is trimmed.
+    top_bytes: u64,
+    /// In threads' caches and lists of small blocks: not joined with free neighbours.
+    cached_bytes: u64,
+    /// Whole pages inside free blocks between used ones: `malloc_trim` could give them back.
+    trimmable_bytes: u64,
+    /// The rest: it shares pages with used allocations.
+    pinned_bytes: u64,
+    /// Whether free memory that does not go back, not a leak, is why the process is large.
+    is_the_story: bool,
+    verdict: String,
+}
+
+impl HeapAnswer {
+    /// Gathers the answer from a walked heap.
+    pub fn new(session: &Session<'_>, heap: &Heap) -> HeapAnswer {
+        let image = session.image();
+        let mut total = Tally::default();
+        for allocator in &heap.allocators {
+            total.add(&allocator.tally());
+        }
+        HeapAnswer {
+            allocators: heap.allocators.iter().map(|allocator| allocator_row(image, &heap.table, allocator)).collect(),
+            used: total.used().into(),
+            free: total.free().into(),
+            overhead_bytes: total.overhead_bytes,
+            damaged: total.state(State::Damaged).into(),
+            sizes: sizes(&heap.table),
+            fragmentation: fragmentation(heap, &total),
+            all: false,
+        }
+    }
+
+    /// The same with everything shown to people.
+    #[must_use]
+    pub fn show_all(self, all: bool) -> HeapAnswer {
+        HeapAnswer { all, ..self }
+    }
+
+    /// Whether all of the heap is in the dump and in order.
+    pub fn is_complete(&self) -> bool {
+        let whole =
+            |row: &AllocatorRow| row.damaged_count == 0 && row.arenas.iter().all(|arena| arena.missing_bytes == 0);
+        !self.allocators.is_empty() && self.allocators.iter().all(whole)
+    }
+}
+
+fn allocator_row(image: &Image, table: &AllocationTable, report: &AllocatorReport) -> AllocatorRow {
+    let tally = report.tally();
+    let mut evidence = report.evidence.clone();
+    if let Some(module) = report.module.and_then(|id| image.module(id)) {
+        evidence.insert(0, format!("in {}", super::safe_text::lossless(&module.path)));
+    }
+    AllocatorRow {
+        name: report.name,
+        versions: report.versions.clone(),
+        evidence,
+        used: tally.used().into(),
+        free: tally.free().into(),
+        overhead_bytes: tally.overhead_bytes,
+        thread_caches: report.thread_caches,
+        arenas: report.arenas.iter().map(|arena| arena_row(table, arena)).collect(),
+        mapped: MappedRow {
+            mappings: report.mapped.spans.len() as u64,
+            bytes: report.mapped.spans.iter().map(|span| span.size_bytes()).sum(),
+            used: report.mapped.tally.used().into(),
+            overhead_bytes: report.mapped.tally.overhead_bytes,
+        },
+        damaged: report.damage.iter().map(damage_row).collect(),
+        damaged_count: report.damage_count,
+    }
+}
+
+fn arena_row(table: &AllocationTable, arena: &ArenaReport) -> ArenaRow {
+    ArenaRow {
+        address: arena.address.into(),
+        kind: arena.kind.name(),
+        pieces: arena.spans.len() as u64,
+        bytes: arena.bytes(),
+        system_bytes: arena.system_bytes,
+        missing_bytes: arena.missing_bytes,
+        used: arena.tally.used().into(),
+        free: arena.tally.free().into(),
+        top_bytes: arena.tally.state(State::Top).bytes,
+        thread_cached: arena.tally.state(State::ThreadCached).into(),
+        fast_free: arena.tally.state(State::FastFree).into(),
+        internal: arena.tally.state(State::Internal).into(),
+        overhead_bytes: arena.tally.overhead_bytes,
+        highest_used: arena.highest_used.map(|id| table.address(id).into()),
+        trimmable_bytes: arena.trimmable_bytes,
+    }
+}
+
+fn damage_row(damage: &Damage) -> DamageRow {
+    DamageRow {
+        kind: damage.kind.name(),
+        at: damage.at.into(),
+        found: damage.found.into(),
+        expected: damage.expected.map(Hex),
+        in_front: damage.in_front.map(Hex::from),
+        resumed: damage.resumed.map(Hex::from),
+        lost_bytes: damage.lost_bytes,
+    }
+}
+
+/// The histogram, by size.
+fn sizes(table: &AllocationTable) -> Vec<SizeRow> {
+    let classes = EXACT_SIZES as usize + 1 + 64;
+    let mut used = vec![CountRow::default(); classes];
+    let mut free = vec![CountRow::default(); classes];
+    for id in table.ids() {
+        let state = table.state(id);
+        let rows = if state.is_used() {
+            &mut used
+        } else if state.is_free() && state != State::Top {
+            &mut free
+        } else {
+            continue;
+        };
+        let size = table.usable_size(id);
+        let class = if size <= EXACT_SIZES { size as usize } else { EXACT_SIZES as usize + 1 + size.ilog2() as usize };
+        if let Some(row) = rows.get_mut(class) {
+            row.count += 1;
+            row.bytes += size;
+        }
+    }
+    let bounds = |class: u64| {
+        if class <= EXACT_SIZES {
+            return (class, class);
+        }
+        let power = (class - EXACT_SIZES - 1) as u32;
+        ((1_u64 << power).max(EXACT_SIZES + 1), (1_u64 << power) - 1 + (1_u64 << power))
+    };
+    used.into_iter()
+        .zip(free)
+        .zip(0_u64..)
+        .filter(|((used, free), _)| used.count + free.count > 0)
+        .map(|((used, free), class)| {
+            let (size, size_most) = bounds(class);
+            SizeRow { size, size_most, used, free }
+        })
+        .collect()
+}
+
+fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
+    let heap_bytes = total.bytes();
+    let free_bytes = total.free().bytes;
+    let top_bytes = total.state(State::Top).bytes;
+    let cached_bytes = total.state(State::ThreadCached).bytes + total.state(State::FastFree).bytes;
+    let arenas = heap.allocators.iter().flat_map(|allocator| &allocator.arenas);
+    let trimmable_bytes: u64 = arenas.map(|arena| arena.trimmable_bytes).sum();
+    let pinned_bytes = free_bytes.saturating_sub(top_bytes + cached_bytes + trimmable_bytes);
+    let stays = free_bytes.saturating_sub(top_bytes);
+    let is_the_story = stays >= STORY_BYTES && stays.saturating_mul(100) >= heap_bytes.saturating_mul(STORY_PERCENT);
+    let share = Share { part: stays, whole: heap_bytes };
+    let used_share = Share { part: total.used().bytes, whole: heap_bytes };
+    let verdict = if heap_bytes == 0 {
+        "no heap was found".to_owned()
+    } else if is_the_story {
+        let why = if trimmable_bytes * 2 > stays {
+            "most of it in whole pages, which malloc_trim(0) would give back"
+        } else {
+            "most of it on pages that used allocations share"
+        };
+        format!("fragmentation is the story: {share} of the heap is free and does not go back to the system, {why}")
+    } else {
+        format!("fragmentation is not the story: {used_share} of the heap is in use, {share} is free and stays")
+    };
+    Fragmentation {
+        heap_bytes,
+        free_bytes,
+        top_bytes,
+        cached_bytes,
+        trimmable_bytes,
+        pinned_bytes,
+        is_the_story,
+        verdict,
+    }
+}
+
+impl Answer for HeapAnswer {
+    fn write_human(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        for allocator in &self.allocators {
+            writeln!(out, "{} {}", allocator.name, SafeText::from(allocator.versions.as_str()))?;
+            for evidence in &allocator.evidence {
+                writeln!(out, "  {}", SafeText::from(evidence.as_str()))?;
+            }
+        }
+        if self.allocators.is_empty() {
+            return writeln!(out, "no allocator was recognised in this dump");
+        }
+        self.write_sums(out, look)?;
+        self.write_arenas(out, look)?;
+        self.write_sizes(out, look)?;
+        self.write_fragmentation(out, look)?;
+        self.write_damage(out, look)
+    }
+}
+
+impl HeapAnswer {
+    fn shown(&self) -> usize {
+        if self.all { usize::MAX } else { SHOWN }
+    }
+
+    fn write_sums(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        let whole = self.fragmentation.heap_bytes;
+        let mut table =
+            Table::new(&[Column::text(""), Column::number("count"), Column::number("bytes"), Column::number("share")]);
+        let mut row = |name: &str, count: Option<u64>, bytes: u64| {
+            table.row([
+                name.to_owned(),
+                count.map_or_else(String::new, |count| Grouped(count).to_string()),
+                Bytes(bytes).to_string(),
+                Share { part: bytes, whole }.to_string(),
+            ]);
+        };
+        row("used", Some(self.used.count), self.used.bytes);
+        row("free", Some(self.free.count), self.free.bytes);
+        if self.damaged.count > 0 {
+            row("damaged", Some(self.damaged.count), self.damaged.bytes);
+        }
+        let listed = self.used.bytes + self.free.bytes + self.damaged.bytes;
+        row("headers and books", None, whole.saturating_sub(listed));
+        writeln!(out)?;
+        table.write(out, look)
+    }
+
+    fn write_arenas(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        let mut table = Table::new(&[
+            Column::text("arena"),
+            Column::text("kind"),
+            Column::number("memory"),
+            Column::number("used"),
+            Column::number("free"),
+            Column::number("top"),
+            Column::number("overhead"),
+        ]);
+        let mut rows: Vec<(u64, [String; 7])> = Vec::new();
+        for allocator in &self.allocators {
+            for arena in &allocator.arenas {
+                rows.push((
+                    arena.bytes,
+                    [
+                        arena.address.to_string(),
+                        arena.kind.to_owned(),
+                        Bytes(arena.bytes).to_string(),
+                        Bytes(arena.used.bytes).to_string(),
+                        Bytes(arena.free.bytes - arena.top_bytes.min(arena.free.bytes)).to_string(),
+                        Bytes(arena.top_bytes).to_string(),
+                        Bytes(arena.overhead_bytes).to_string(),
+                    ],
+                ));
+            }
+            let mapped = &allocator.mapped;
+            if mapped.mappings > 0 {
+                rows.push((
+                    mapped.bytes,
+                    [
+                        format!("{} mappings", Grouped(mapped.mappings)),
+                        "mapped".to_owned(),
+                        Bytes(mapped.bytes).to_string(),
+                        Bytes(mapped.used.bytes).to_string(),
+                        String::new(),
+                        String::new(),
+                        Bytes(mapped.overhead_bytes).to_string(),
+                    ],
+                ));
+            }
+        }
+        // The first arena stays first among equals: the sort is stable.
+        rows.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let left_out: Vec<u64> = rows.iter().skip(self.shown()).map(|(bytes, _)| *bytes).collect();
+        for (_, row) in rows.into_iter().take(self.shown()) {
+            table.row(row);
+        }
+        writeln!(out)?;
+        table.write(out, look)?;
+        left_out_line(out, "arenas", &left_out)
+    }
+
+    fn write_sizes(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        let mut rows = self.sizes.clone();
+        rows.sort_by_key(|row| (std::cmp::Reverse(row.used.bytes + row.free.bytes), row.size));
+        let mut table = Table::new(&[
+            Column::number("size"),
+            Column::number("used"),
+            Column::number("bytes"),
+            Column::number("free"),
+            Column::number("bytes"),
+        ]);
+        for row in rows.iter().take(self.shown()) {
+            let size = if row.size == row.size_most {
+                row.size.to_string()
+            } else {
+                format!("{} to {}", Bytes(row.size.next_power_of_two() / 2 * 2), Bytes(row.size_most + 1))
+            };
+            let size = if row.size == EXACT_SIZES + 1 { format!("up to {}", Bytes(row.size_most + 1)) } else { size };
+            table.row([
+                size,
+                Grouped(row.used.count).to_string(),
+                Bytes(row.used.bytes).to_string(),
+                Grouped(row.free.count).to_string(),
+                Bytes(row.free.bytes).to_string(),
+            ]);
+        }
+        writeln!(out)?;
+        table.write(out, look)?;
+        let left: Vec<u64> = rows.iter().skip(self.shown()).map(|row| row.used.bytes + row.free.bytes).collect();
+        left_out_line(out, "sizes", &left)
+    }
+
+    fn write_fragmentation(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        let parts = &self.fragmentation;
+        let mut table = Table::new(&[Column::text("free memory"), Column::number("bytes"), Column::text("goes back")]);
+        for (name, bytes, back) in [
+            ("top of arenas", parts.top_bytes, "when the arena is trimmed"),
+            ("whole pages between used blocks", parts.trimmable_bytes, "only by malloc_trim"),
+            ("caches and lists of small blocks", parts.cached_bytes, "no: kept for the next request"),
+            ("on pages with used blocks", parts.pinned_bytes, "no: its neighbours are in use"),
+        ] {
+            table.row([name.to_owned(), Bytes(bytes).to_string(), back.to_owned()]);
+        }
+        writeln!(out)?;
+        table.write(out, look)?;
+        writeln!(out, "{}", parts.verdict)
+    }
+
+    fn write_damage(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
+        let count: u64 = self.allocators.iter().map(|allocator| allocator.damaged_count).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        let mut table = Table::new(&[
+            Column::text("damage"),
+            Column::text("at"),
+            Column::text("found"),
+            Column::text("expected"),
+            Column::text("block in front"),
+            Column::text("went on at"),
+            Column::number("lost"),
+        ]);
+        let rows = self.allocators.iter().flat_map(|allocator| &allocator.damaged);
+        let optional = |word: Option<Hex>| word.map_or_else(|| "unknown".to_owned(), |word| word.to_string());
+        for damage in rows.take(self.shown()) {
+            table.row([
+                damage.kind.to_owned(),
+                damage.at.to_string(),
+                damage.found.to_string(),
+                optional(damage.expected),
+                optional(damage.in_front),
+                optional(damage.resumed),
+                Bytes(damage.lost_bytes).to_string(),
+            ]);
+        }
+        writeln!(out)?;
+        table.write(out, look)?;
+        let more = count.saturating_sub(table.len() as u64);
+        if more > 0 { writeln!(out, "… {} more damaged places", Grouped(more)) } else { Ok(()) }
+    }
+}
+
+fn left_out_line(out: &mut dyn io::Write, what: &str, left_out: &[u64]) -> io::Result<()> {
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    let bytes = left_out.iter().sum();
+    writeln!(out, "… {} more {what}, {}", Grouped(left_out.len() as u64), Bytes(bytes))
+}

@@ -1,0 +1,131 @@
+//! The heap walk on heaps that the test kit wrote, whole, damaged and scribbled over.
+
+use proptest::prelude::*;
+use testkit::elf_core::{CoreBuilder, R, Shape, W};
+use testkit::heap::{Heap as WrittenHeap, Piece, Words, Written};
+use topleaked::addr::Addr;
+use topleaked::heap::{DamageKind, Heap, State, walk_heaps};
+use topleaked::image::{Image, OpenOptions};
+use topleaked::task::Task;
+
+fn walk(written: &WrittenHeap) -> Heap {
+    let shape = Shape { wide: written.words.width == 8, big: written.words.big };
+    let machine = match (shape.wide, shape.big) {
+        (true, false) => 62,
+        (false, false) => 3,
+        (true, true) => 22,
+        (false, true) => 20,
+    };
+    let core = CoreBuilder::new(shape, machine)
+        .memory(written.heap_start, R | W, &written.heap)
+        .memory(written.data_start, R | W, &written.data)
+        .build();
+    let image = Image::from_bytes(core, &OpenOptions::default()).unwrap();
+    walk_heaps(&image, &Task::default()).unwrap()
+}
+
+fn pieces(most: usize) -> impl Strategy<Value = Vec<Piece>> {
+    let size = prop_oneof![8 => 0_u32..200, 2 => 200_u32..3000];
+    let piece = (0..9_u8, size).prop_map(|(kind, size)| match kind {
+        0..4 => Piece::Used(size),
+        4..6 => Piece::Free(size),
+        6..8 => Piece::Cached(size),
+        _ => Piece::Fast(size % 100),
+    });
+    prop::collection::vec(piece, 0..most)
+}
+
+fn any_words() -> impl Strategy<Value = Words> {
+    (prop_oneof![Just(4_u64), Just(8)], any::<bool>()).prop_map(|(width, big)| Words { width, big })
+}
+
+fn state(piece: Piece) -> State {
+    match piece {
+        Piece::Used(_) => State::Used,
+        Piece::Free(_) => State::Free,
+        Piece::Cached(_) => State::ThreadCached,
+        Piece::Fast(_) => State::FastFree,
+    }
+}
+
+fn expected(written: &[Written]) -> Vec<(u64, u64, State)> {
+    written.iter().map(|chunk| (chunk.address, chunk.usable, state(chunk.piece))).collect()
+}
+
+fn found(heap: &Heap) -> Vec<(u64, u64, State)> {
+    let shown = heap.table.iter().filter(|allocation| !matches!(allocation.state, State::Top | State::Internal));
+    shown.map(|allocation| (allocation.address.0, allocation.usable_size, allocation.state)).collect()
+}
+
+#[test]
+fn an_empty_heap_has_a_top_and_a_cache() {
+    let written = testkit::heap::write(Words { width: 8, big: false }, &[]);
+    let heap = walk(&written);
+    let states: Vec<State> = heap.table.iter().map(|allocation| allocation.state).collect();
+    assert_eq!(states, [State::Internal, State::Top]);
+    assert_eq!(heap.allocators[0].tally().bytes(), written.heap.len() as u64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_written_heap_is_walked_back_exactly(words in any_words(), pieces in pieces(300)) {
+        let written = testkit::heap::write(words, &pieces);
+        let heap = walk(&written);
+        prop_assert_eq!(found(&heap), expected(&written.written));
+        prop_assert_eq!(&heap.diagnostics, &[]);
+        let allocator = &heap.allocators[0];
+        prop_assert_eq!(&allocator.damage, &[]);
+        prop_assert_eq!(allocator.tally().bytes(), written.heap.len() as u64);
+    }
+
+    #[test]
+    fn one_broken_header_costs_its_neighbourhood_alone(
+        words in any_words(),
+        pieces in pieces(200),
+        place in any::<prop::sample::Index>(),
+        garbage in prop_oneof![Just(0_u64), Just(0x5858_5858_5858_5858), Just(0x4141_4141_0000_0000), Just(2), Just(0xffff_fff8)],
+    ) {
+        let mut written = testkit::heap::write(words, &pieces);
+        prop_assume!(!written.written.is_empty());
+        let hit = place.index(written.written.len());
+        let broken = written.written[hit];
+        written.put(broken.size_word, garbage);
+        let heap = walk(&written);
+        let expected = expected(&written.written);
+        let found = found(&heap);
+        // The one in front loses at most its state, since the broken header had it; the one behind may be part of the
+        // gap where it was free.
+        let far = |address: u64| {
+            let near = &written.written[hit.saturating_sub(1)..(hit + 2).min(written.written.len())];
+            near.iter().all(|chunk| chunk.address != address)
+        };
+        let kept: Vec<_> = expected.iter().filter(|chunk| far(chunk.0)).collect();
+        let seen: Vec<_> = found.iter().filter(|chunk| far(chunk.0)).collect();
+        prop_assert_eq!(kept, seen);
+        let damage = &heap.allocators[0].damage;
+        prop_assert!(damage.iter().any(|damage| damage.kind == DamageKind::Header && damage.at == Addr(broken.size_word)), "{:?}", damage);
+    }
+
+    #[test]
+    fn scribbles_never_end_the_walk(
+        words in any_words(),
+        pieces in pieces(100),
+        scribbles in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), prop_oneof![any::<u64>(), 0_u64..256]), 1..30),
+    ) {
+        let mut written = testkit::heap::write(words, &pieces);
+        for (place, in_data, word) in scribbles {
+            let into = if in_data { &mut written.data } else { &mut written.heap };
+            let at = place.index(into.len() - 8) & !3;
+            into[at..at + 4].copy_from_slice(&word.to_le_bytes()[..4]);
+        }
+        let heap = walk(&written);
+        prop_assert!(heap.table.len() <= written.heap.len() / 8 + written.data.len() / 8);
+        let mut end = 0;
+        for allocation in heap.table.iter() {
+            prop_assert!(allocation.address.0 >= end);
+            end = allocation.address.0 + allocation.usable_size;
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! For tests alone. It writes layouts down a second time, by hand, on purpose:
 //! a mistake shared by the writer and the reader would go unseen.
 
+pub mod dwarf;
 pub mod elf_core;
 pub mod heap;
 pub mod native;

@@ -146,6 +146,30 @@ const NEEDS: &[Need] = &[
         probe: Probe::Program("setpriv"),
         packages: &["util-linux"],
     },
+    Need {
+        what: "pahole",
+        why: "a second opinion on layouts of types",
+        probe: Probe::Program("pahole"),
+        packages: &["dwarves"],
+    },
+    Need {
+        what: "dwz",
+        why: "debug information that several files share",
+        probe: Probe::Program("dwz"),
+        packages: &["dwz"],
+    },
+    Need {
+        what: "dwp",
+        why: "packages of split debug information",
+        probe: Probe::Program("dwp"),
+        packages: &["binutils"],
+    },
+    Need {
+        what: "llvm-dwp",
+        why: "packages of split debug information, DWARF 5",
+        probe: Probe::Program("llvm-dwp"),
+        packages: &["llvm"],
+    },
 ];
 
 /// Installs what is missing, or says in one line what to install.

@@ -11,11 +11,13 @@ use super::layout::{
 };
 
 /// Layouts in one arena; what goes past that is `void`.
-const MOST_TYPES: usize = 1 << 22;
+const MOST_TYPES: usize = 1 << 20;
 /// Typedefs and qualifiers in a row.
 const MOST_STEPS: usize = 64;
 /// How deep the name of a type nests.
 const MOST_NESTING: usize = 24;
+/// Types that one name is made of.
+const MOST_PARTS: usize = 512;
 /// A name that is built up from others is cut there, in bytes.
 const LONGEST_NAME: usize = 4096;
 
@@ -318,7 +320,7 @@ impl Types {
 
     /// The type as it is written in the source: `const char *[4]`.
     pub fn type_name(&self, id: TypeId) -> String {
-        let mut name = self.declare(id, "", MOST_NESTING);
+        let mut name = self.declare(id, "", MOST_NESTING, &mut 0);
         if name.len() > LONGEST_NAME {
             let cut = (0..=LONGEST_NAME).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
             name.truncate(cut);
@@ -329,7 +331,7 @@ impl Types {
 
     /// A member's declaration as it is written in the source: `int (*callback)(void *)`.
     pub fn declaration(&self, id: TypeId, name: &str) -> String {
-        self.declare(id, name, MOST_NESTING)
+        self.declare(id, name, MOST_NESTING, &mut 0)
     }
 
     /// Whether numbers of the type have a sign.
@@ -344,26 +346,27 @@ impl Types {
     }
 
     /// A declaration of `inner` with this type: C's order, from the inside out.
-    fn declare(&self, id: TypeId, inner: &str, nesting: usize) -> String {
+    fn declare(&self, id: TypeId, inner: &str, nesting: usize, parts: &mut usize) -> String {
         let layout = self.get(id);
-        if nesting == 0 || inner.len() > LONGEST_NAME {
+        *parts += 1;
+        if nesting == 0 || *parts > MOST_PARTS || inner.len() > LONGEST_NAME {
             return "…".to_owned();
         }
         let plain = |name: &str| if inner.is_empty() { name.to_owned() } else { format!("{name} {inner}") };
-        let through = |target: TypeId, mark: &str| {
+        let through = |target: TypeId, mark: &str, parts: &mut usize| {
             let target_kind = &self.get(target).kind;
             let marked = format!("{mark}{inner}");
             let wrapped = matches!(target_kind, TypeKind::Array { .. } | TypeKind::Function { .. });
-            self.declare(target, &if wrapped { format!("({marked})") } else { marked }, nesting - 1)
+            self.declare(target, &if wrapped { format!("({marked})") } else { marked }, nesting - 1, parts)
         };
         match &layout.kind {
             // Rust's pointers have names of their own.
             TypeKind::Pointer(_) | TypeKind::Reference(_) if layout.name.is_some() => {
                 plain(layout.name.as_deref().unwrap_or_default())
             }
-            TypeKind::Pointer(target) => through(*target, "*"),
-            TypeKind::Reference(target) => through(*target, "&"),
-            TypeKind::RvalueReference(target) => through(*target, "&&"),
+            TypeKind::Pointer(target) => through(*target, "*", parts),
+            TypeKind::Reference(target) => through(*target, "&", parts),
+            TypeKind::RvalueReference(target) => through(*target, "&&", parts),
             TypeKind::Qualified(qualifier, target) => {
                 let pointer = matches!(
                     self.get(*target).kind,
@@ -372,9 +375,9 @@ impl Types {
                 if pointer {
                     let text = if inner.is_empty() { qualifier.to_string() } else { format!("{qualifier} {inner}") };
                     // Behind the star that it belongs to.
-                    self.declare(*target, &format!(" {text}"), nesting - 1)
+                    self.declare(*target, &format!(" {text}"), nesting - 1, parts)
                 } else {
-                    format!("{qualifier} {}", self.declare(*target, inner, nesting - 1))
+                    format!("{qualifier} {}", self.declare(*target, inner, nesting - 1, parts))
                 }
             }
             TypeKind::Array { element, counts } => {
@@ -385,14 +388,14 @@ impl Types {
                         None => suffix.push_str("[]"),
                     }
                 }
-                self.declare(*element, &suffix, nesting - 1)
+                self.declare(*element, &suffix, nesting - 1, parts)
             }
             TypeKind::Function { returns, parameters } => {
                 let parameters: Vec<String> =
-                    parameters.iter().map(|parameter| self.declare(*parameter, "", nesting - 1)).collect();
-                self.declare(*returns, &format!("{inner}({})", parameters.join(", ")), nesting - 1)
+                    parameters.iter().map(|parameter| self.declare(*parameter, "", nesting - 1, parts)).collect();
+                self.declare(*returns, &format!("{inner}({})", parameters.join(", ")), nesting - 1, parts)
             }
-            TypeKind::MemberPointer(target) => through(*target, "::*"),
+            TypeKind::MemberPointer(target) => through(*target, "::*", parts),
             kind => match &layout.name {
                 Some(name) => plain(name),
                 None => plain(match kind {
@@ -420,7 +423,7 @@ impl Types {
             self.by_die.insert(die, id);
             return id;
         }
-        let shape = head.as_ref().and_then(|head| self.shape(die_of, head));
+        let shape = head.as_ref().and_then(|head| self.said(die_of, head));
         if let Some(id) = shape.as_ref().and_then(|shape| self.by_shape.get(shape)).copied() {
             self.by_die.insert(die, id);
             return id;
@@ -456,7 +459,7 @@ impl Types {
     }
 
     /// What tells a named type from others, so that each unit's copy of it is one type here.
-    fn shape(&self, die: DieRef, head: &HeadRead) -> Option<(u8, String, Option<u64>, u64)> {
+    fn said(&self, die: DieRef, head: &HeadRead) -> Option<(u8, String, Option<u64>, u64)> {
         let kind = match head.kind {
             KindRead::Struct | KindRead::Class => 0,
             KindRead::Union => 1,

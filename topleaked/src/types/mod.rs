@@ -23,22 +23,28 @@
 
 mod arena;
 mod dwarf;
+mod flatten;
 mod functions;
 mod layout;
 mod outline;
 mod rtti;
 mod rust;
 mod rust_names;
+mod shapes;
 #[cfg(test)]
 mod tests;
+mod value;
 mod vtable;
 
 pub use arena::Types;
 pub use dwarf::{DebugInfo, DebugInput, Found, FoundLayout, FoundName, TypeName, Variable};
+pub use flatten::{Guard, Leaf, LeafKind, Leaves};
 pub use functions::{FunctionEntry, FunctionTable};
 pub use layout::{
     Bits, Completeness, Encoding, Enumerator, Layout, Member, MemberPlace, MemberRole, Qualifier, TemplateArgument,
     TypeId, TypeKind, Variant, Variants,
 };
 pub use outline::{Outline, Row, RowKind};
+pub use shapes::{Field, LengthShape, Shape, TextShape};
+pub use value::{MOST_TEXT_BYTES, Value, same_type};
 pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

@@ -7,6 +7,8 @@ use super::layout::{Bits, Completeness, Member, MemberPlace, MemberRole, TypeId,
 const MOST_ROWS: usize = 1 << 16;
 /// Levels of base classes and of structs in structs.
 const MOST_DEPTH: usize = 24;
+/// Classes that are looked at to tell whether one is empty.
+const MOST_BASES: usize = 64;
 
 /// What a row stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,12 +74,18 @@ impl Types {
 
     /// Whether a type has nothing in it: as a base class it takes no room, whatever its size.
     pub fn is_empty_record(&self, id: TypeId) -> bool {
-        self.is_hollow(id, MOST_DEPTH)
+        self.is_hollow(id, &mut 0)
     }
 
-    fn is_hollow(&self, id: TypeId, depth: usize) -> bool {
+    /// `char data[]`: as many as were allocated.
+    fn is_flexible(&self, id: TypeId) -> bool {
+        matches!(&self.resolved(id).kind, TypeKind::Array { counts, .. } if counts.first() == Some(&None))
+    }
+
+    fn is_hollow(&self, id: TypeId, looked_at: &mut usize) -> bool {
         let layout = self.resolved(id);
-        depth > 0
+        *looked_at += 1;
+        *looked_at < MOST_BASES
             && layout.is_record()
             && layout.variants.is_none()
             && layout.completeness == Completeness::Whole
@@ -85,12 +93,12 @@ impl Types {
             && layout
                 .members
                 .iter()
-                .all(|member| member.role == MemberRole::Base && self.is_hollow(member.ty, depth - 1))
+                .all(|member| member.role == MemberRole::Base && self.is_hollow(member.ty, looked_at))
     }
 
     fn add_rows(&self, id: TypeId, depth: usize, at: Option<u64>, expand: bool, whole: bool, outline: &mut Outline) {
         let layout = self.get(id);
-        if depth >= MOST_DEPTH {
+        if depth >= MOST_DEPTH || outline.rows.len() >= MOST_ROWS {
             outline.truncated = true;
             return;
         }
@@ -182,13 +190,17 @@ impl Types {
                 name: member.name.clone(),
                 ty: member.ty,
                 offset,
-                size_bytes: self.size_bytes(member.ty),
+                size_bytes: self.size_bytes(member.ty).or(self.is_flexible(member.ty).then_some(0)),
                 bits: member.bits.map(|bits| Bits { offset: base.saturating_add(bits.offset), ..bits }),
                 artificial: member.artificial,
             },
         );
-        let inside = self.resolve(member.ty);
-        let anonymous = member.role == MemberRole::Field && member.name.is_none();
+        let inside = match &self.resolved(member.ty).kind {
+            // Of an array the first element.
+            TypeKind::Array { element, .. } => self.resolve(*element),
+            _ => self.resolve(member.ty),
+        };
+        let anonymous = member.role == MemberRole::Field && self.get(inside).name.is_none();
         if self.get(inside).is_record() && (member.role == MemberRole::Base || anonymous || expand) {
             self.add_rows(inside, depth + 1, offset, expand, false, outline);
         }

@@ -20,6 +20,7 @@ mod variables;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::addr::ByteOrder;
@@ -38,6 +39,8 @@ use unit::{AbbrevCache, Root, UnitReader, read_root};
 
 /// Units in all files together; more are left out.
 const MOST_UNITS: usize = 1 << 22;
+/// Entries read again and again, in all, for each byte of debug information: past that, it was made to waste time.
+const MOST_WORK_PER_BYTE: u64 = 16;
 
 /// One module's file with debug information.
 #[derive(Clone, Debug)]
@@ -119,10 +122,14 @@ pub struct DebugInfo {
     modules: Vec<ModuleInfo>,
     containers: Vec<Container>,
     units: Vec<Unit>,
+    /// Bytes of all units.
+    size_bytes: u64,
     signatures: HashMap<(u32, u64), u32>,
     abbrevs: AbbrevCache,
     scope_maps: Mutex<HashMap<u32, Arc<ScopeMap>>>,
     diagnostics: Vec<Diagnostic>,
+    /// Entries and bytes of names that were read more than once, perhaps.
+    work: AtomicU64,
 }
 
 impl DebugInfo {
@@ -181,6 +188,17 @@ impl DebugInfo {
         self.units.is_empty()
     }
 
+    /// Counts work that a file could ask for without end; false once that was too much.
+    fn charge(&self, units: u64) -> bool {
+        let before = self.work.fetch_add(units, Ordering::Relaxed);
+        before <= self.size_bytes.saturating_mul(MOST_WORK_PER_BYTE).saturating_add(1 << 22)
+    }
+
+    /// Whether reading was cut short, because the debug information makes no end of it.
+    pub fn is_exhausted(&self) -> bool {
+        !self.charge(0)
+    }
+
     /// How many units there are.
     pub fn unit_count(&self) -> usize {
         self.units.len()
@@ -188,7 +206,7 @@ impl DebugInfo {
 
     /// Bytes of units in all files, decompressed.
     pub fn size_bytes(&self) -> u64 {
-        self.units.iter().map(|unit| unit.size).fold(0, u64::saturating_add)
+        self.size_bytes
     }
 
     /// The label of the module with an index, as given to [`DebugInfo::open`]; modules without debug information
@@ -289,6 +307,7 @@ impl DebugInfo {
                 self.signatures.entry((module, signature)).or_insert(at);
             }
         }
+        self.size_bytes = units.iter().map(|unit| unit.size).fold(self.size_bytes, u64::saturating_add);
         self.units.append(&mut units);
         let end = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
         self.containers.push(Container { module, sections, alternate, parent, split, units: first..end });

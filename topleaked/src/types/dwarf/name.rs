@@ -49,7 +49,11 @@ impl TypeName {
         if rest.is_empty() || rest.len() > LONGEST_NAME {
             return None;
         }
-        let parts: Vec<Part> = split_scopes(rest).into_iter().map(Part::parse).collect();
+        // Rust's references, tuples and vtables stand in no scope; what looks like one belongs to the name.
+        let whole =
+            rest.starts_with(['&', '*', '<', '[']) || (rest.starts_with('(') && !rest.starts_with("(anonymous"));
+        let texts = if whole { vec![rest] } else { split_scopes(rest) };
+        let parts: Vec<Part> = texts.into_iter().map(Part::parse).collect();
         (parts.len() <= MOST_PARTS && parts.iter().all(|part| !part.base.is_empty()))
             .then(|| TypeName { text: rest.to_owned(), parts })
     }
@@ -185,6 +189,14 @@ fn normalise(arguments: &str) -> String {
         }
     }
     flush(&mut words, &mut out);
+    // What everybody calls std::string.
+    for long in ["std::__cxx11::basic_string", "std::__1::basic_string", "std::basic_string"] {
+        if out.contains(long) {
+            out = out.replace(&format!("{long}<char,std::char_traits<char>,std::allocator<char>>"), "std::string");
+            out = out
+                .replace(&format!("{long}<char,std::__1::char_traits<char>,std::__1::allocator<char>>"), "std::string");
+        }
+    }
     out
 }
 
@@ -281,6 +293,9 @@ mod tests {
         assert_eq!(likeness("std::vector", &gcc), Some(Likeness::Whole));
         assert_eq!(likeness("std::vector<long>", &gcc), None);
         assert_eq!(likeness("Ring<4ul, char const*>", &["Ring<4, const char *>"]), Some(Likeness::Exact));
+        let tree =
+            ["std", "map<int, std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >, L>"];
+        assert_eq!(likeness("std::map<int, std::string>", &tree), Some(Likeness::Whole));
         assert_eq!(likeness("A<std::less<int>>::Node", &["A<std::less<int> >", "Node"]), Some(Likeness::Exact));
     }
 

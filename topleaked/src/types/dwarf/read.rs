@@ -14,6 +14,8 @@ use super::{DebugInfo, DieRef};
 
 /// Members, enumerators or parameters of one type; further ones are left out.
 const MOST_CHILDREN: usize = 1 << 16;
+/// Parameter packs of one template.
+const MOST_PACKS: usize = 16;
 /// Scopes around one type.
 const MOST_SCOPES: usize = 256;
 /// How often "it is declared elsewhere" may lead on.
@@ -161,7 +163,7 @@ impl ScopeMap {
     }
 
     /// The innermost scope around an entry.
-    fn around(&self, offset: u32) -> Option<(u32, u32)> {
+    fn around(&self, offset: u32, info: &DebugInfo) -> Option<(u32, u32)> {
         let mut at = self.scopes.partition_point(|(start, ..)| *start < offset).checked_sub(1)? as u32;
         for _ in 0..=self.scopes.len() {
             let (start, end, parent) = *self.scopes.get(at as usize)?;
@@ -169,6 +171,9 @@ impl ScopeMap {
                 return Some((start, parent));
             }
             at = parent;
+            if !info.charge(1) {
+                return None;
+            }
         }
         None
     }
@@ -196,7 +201,8 @@ impl DebugInfo {
             }
             die = reader
                 .referred(&entry, gimli::DW_AT_specification)
-                .or_else(|| reader.referred(&entry, gimli::DW_AT_abstract_origin))?;
+                .or_else(|| reader.referred(&entry, gimli::DW_AT_abstract_origin))
+                .or_else(|| reader.referred(&entry, gimli::DW_AT_signature))?;
         }
         None
     }
@@ -222,12 +228,17 @@ impl DebugInfo {
         let mut at = Some(die.offset);
         while let Some(offset) = at
             && path.len() < MOST_SCOPES
+            && self.charge(16)
         {
             let Some(entry) = reader.entry(offset) else { break };
             let name = self.die_name(DieRef { unit: die.unit, offset });
             let inline = reader.flag(&entry, gimli::DW_AT_export_symbols);
-            path.push(scope_of(entry.tag(), name, inline));
-            at = map.around(offset).map(|(start, _)| start);
+            let scope = scope_of(entry.tag(), name, inline);
+            if !self.charge(scope.part.spelled.len() as u64) {
+                break;
+            }
+            path.push(scope);
+            at = map.around(offset, self).map(|(start, _)| start);
         }
         path.reverse();
         path
@@ -283,6 +294,7 @@ impl DebugInfo {
         let own = reader.entry(die.offset)?;
         let mut body = BodyRead::default();
         let mut part = None;
+        let mut packs = Vec::new();
         let mut seen = 0usize;
         reader.for_each_child(die.offset, |at, entry| {
             seen += 1;
@@ -298,17 +310,24 @@ impl DebugInfo {
                     body.parameters.push(reader.referred(entry, gimli::DW_AT_type));
                 }
                 gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_template_value_parameter => {
-                    body.arguments.push(ArgumentRead {
-                        name: text(&reader, entry),
-                        target: reader.referred(entry, gimli::DW_AT_type),
-                        value: entry.attr_value(gimli::DW_AT_const_value).and_then(|value| value.sdata_value()),
-                    });
+                    body.arguments.push(argument(&reader, entry));
                 }
+                gimli::DW_TAG_GNU_template_parameter_pack => packs.push(at),
                 gimli::DW_TAG_variant_part => part = Some((at, reader.referred(entry, gimli::DW_AT_discr))),
                 _ => {}
             }
             ControlFlow::Continue(())
         });
+        for pack in packs.into_iter().take(MOST_PACKS) {
+            reader.for_each_child(pack, |_, entry| {
+                let is_argument = matches!(
+                    entry.tag(),
+                    gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_template_value_parameter
+                );
+                body.arguments.extend(is_argument.then(|| argument(&reader, entry)));
+                if body.arguments.len() < MOST_CHILDREN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+        }
         if let Some((at, discriminant)) = part {
             read_variants(&reader, at, discriminant, &mut body);
         }
@@ -352,6 +371,14 @@ impl DebugInfo {
 
 fn text<'a>(reader: &UnitReader<'a>, entry: &Entry<'a>) -> Option<String> {
     reader.name(entry).map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+fn argument<'a>(reader: &UnitReader<'a>, entry: &Entry<'a>) -> ArgumentRead {
+    ArgumentRead {
+        name: text(reader, entry),
+        target: reader.referred(entry, gimli::DW_AT_type),
+        value: entry.attr_value(gimli::DW_AT_const_value).and_then(|value| value.sdata_value()),
+    }
 }
 
 fn kind_of(entry: &Entry<'_>) -> Option<KindRead> {

@@ -298,6 +298,8 @@ struct Facts<'a> {
     declared: bool,
     inline: bool,
     specification: Option<DieRef>,
+    /// The name of the class in a type unit that it stands for.
+    scope: Option<&'a [u8]>,
     sibling: Option<usize>,
 }
 
@@ -344,7 +346,8 @@ impl<'a> Walk<'a, '_, '_> {
                         | gimli::DW_AT_byte_size
                         | gimli::DW_AT_declaration
                         | gimli::DW_AT_export_symbols
-                        | gimli::DW_AT_specification => interesting,
+                        | gimli::DW_AT_specification
+                        | gimli::DW_AT_signature => interesting,
                         _ => false,
                     };
                     if !wanted {
@@ -366,6 +369,11 @@ impl<'a> Walk<'a, '_, '_> {
                         gimli::DW_AT_declaration => facts.declared = value == AttributeValue::Flag(true),
                         gimli::DW_AT_export_symbols => facts.inline = value == AttributeValue::Flag(true),
                         gimli::DW_AT_specification => facts.specification = reader.reference(value),
+                        // A class that stands for the one in a type unit need not repeat its name.
+                        gimli::DW_AT_signature if facts.name.is_none() => {
+                            let whole = reader.reference(value);
+                            facts.scope = whole.and_then(|whole| reader.info.die_name(whole));
+                        }
                         _ => {}
                     }
                 }
@@ -388,7 +396,7 @@ impl<'a> Walk<'a, '_, '_> {
                     continue;
                 }
                 if is_scope_tag(tag) && self.scopes.len() < MOST_SCOPES {
-                    self.scopes.push((depth, scope_of(tag, facts.name, facts.inline)));
+                    self.scopes.push((depth, scope_of(tag, facts.name.or(facts.scope), facts.inline)));
                 }
                 depth = depth.saturating_add(1);
             }
@@ -413,13 +421,11 @@ impl<'a> Walk<'a, '_, '_> {
     fn consider(&mut self, at: usize, tag: DwTag, facts: &Facts<'a>) {
         let Ok(offset) = u32::try_from(at) else { return };
         let die = DieRef { unit: self.reader.id, offset };
-        let elsewhere = match (facts.name, facts.specification) {
-            (None, Some(specification)) => Some(specification),
-            _ => None,
-        };
-        let name = match elsewhere {
-            Some(specification) => self.reader.info.die_name(specification),
-            None => facts.name,
+        // The scopes are those of the declaration; the name may stand in both places, or there alone.
+        let elsewhere = facts.specification;
+        let name = match (facts.name, elsewhere) {
+            (None, Some(specification)) => self.reader.info.die_name(specification),
+            (name, _) => name,
         };
         let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else { return };
         let base = name.get(..base_length(name)).unwrap_or(name).trim_end();
@@ -432,6 +438,10 @@ impl<'a> Walk<'a, '_, '_> {
                 path
             }
         };
+        // A name costs its length for each entry that has it.
+        if !self.reader.info.charge(path.iter().map(|scope| scope.part.spelled.len() as u64).sum()) {
+            return;
+        }
         let mut fingerprint = None;
         for &query in queries {
             let Some(likeness) = self.wanted.queries.get(query as usize).and_then(|query| query.likeness(&path)) else {

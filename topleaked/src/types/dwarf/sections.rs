@@ -94,14 +94,20 @@ impl Sections {
         for section in elf.sections() {
             let Ok(name) = section.name_bytes() else { continue };
             let Some(at) = section_named(name, split) else { continue };
-            let Some(place) = places.get_mut(at).filter(|place| matches!(place, Place::Nowhere)) else { continue };
+            let Some(place) = places.get_mut(at) else { continue };
+            // A compiler gives each type unit of a split file a section of its own; they are put in a row.
+            let more = !matches!(place, Place::Nowhere);
+            let units = SECTIONS.get(at).is_some_and(|(kind, _)| matches!(kind, Section::Info | Section::Types));
+            if more && !(split && units) {
+                continue;
+            }
             let name = SECTIONS.get(at).map_or("", |(_, name)| name);
             let refuse = |why: &str| SectionError::Compressed(name, why.to_owned());
             let Ok(range) = section.compressed_file_range() else { continue };
             let start = usize::try_from(range.offset).unwrap_or(usize::MAX);
             let size = usize::try_from(range.compressed_size).unwrap_or(usize::MAX);
             let Some(end) = start.checked_add(size).filter(|end| *end <= bytes.len()) else { continue };
-            *place = if range.format == CompressionFormat::None {
+            let found = if range.format == CompressionFormat::None {
                 Place::InFile(start..end)
             } else {
                 decompressed = decompressed.saturating_add(range.uncompressed_size);
@@ -112,6 +118,25 @@ impl Sections {
                 let raw = bytes.get(start..end).unwrap_or_default();
                 Place::Decompressed(decompress(raw, range.format, range.uncompressed_size).map_err(|e| refuse(&e))?)
             };
+            if more {
+                let mut joined = match std::mem::take(place) {
+                    Place::Decompressed(bytes) => bytes,
+                    Place::InFile(range) => bytes.get(range).unwrap_or_default().to_vec(),
+                    Place::Nowhere => Vec::new(),
+                };
+                match &found {
+                    Place::Decompressed(next) => joined.extend_from_slice(next),
+                    Place::InFile(range) => joined.extend_from_slice(bytes.get(range.clone()).unwrap_or_default()),
+                    Place::Nowhere => {}
+                }
+                // Sections may share bytes of the file: no more of them than the file is long, some times over.
+                if joined.len() > bytes.len().saturating_mul(16) {
+                    return Err(refuse("it claims to be too large"));
+                }
+                *place = Place::Decompressed(joined);
+            } else {
+                *place = found;
+            }
         }
         let alternate = elf.gnu_debugaltlink().ok().flatten().map(|(path, id)| (path.to_vec(), id.to_vec()));
         Ok((Sections { file: file.clone(), order, places }, Links { alternate }))

@@ -17,9 +17,9 @@ pub(super) type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
 
 /// Abbreviation tables are kept up to this many abbreviations in all: some 60 MB.
 const MOST_CACHED: u64 = 500_000;
-/// Abbreviations parsed in all, for each byte of the file's abbreviation section: past that, units make each other
-/// parse the same table again and again.
-const MOST_PARSED_PER_BYTE: u64 = 64;
+/// Bytes of abbreviations parsed in all, for each byte of the file's abbreviation section: past that, units make each
+/// other parse the same table again and again.
+const MOST_PARSED_PER_BYTE: u64 = 32;
 
 /// The abbreviations of some units.
 #[derive(Debug)]
@@ -43,33 +43,60 @@ struct CacheState {
 impl AbbrevCache {
     pub(super) fn get(&self, sections: &Sections, container: u32, offset: u64) -> Option<Arc<Abbrevs>> {
         let budget = (sections.bytes(Section::Abbrev).len() as u64).saturating_mul(MOST_PARSED_PER_BYTE);
+        if let Some(table) = self.lock().tables.get(&(container, offset)) {
+            return Some(table.clone());
+        }
+        if self.lock().parsed > budget.saturating_add(1 << 20) {
+            return None;
+        }
+        let start = usize::try_from(offset).ok()?;
+        let (size, count, out_of_line) = measure(sections.slice(Section::Abbrev), start)?;
         {
-            let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(table) = state.tables.get(&(container, offset)) {
-                return Some(table.clone());
-            }
-            if state.parsed > budget.saturating_add(1 << 16) {
-                return None;
-            }
+            let mut state = self.lock();
+            state.parsed = state.parsed.saturating_add(size);
         }
         let section = gimli::DebugAbbrev::from(sections.slice(Section::Abbrev));
-        let table = section.abbreviations(DebugAbbrevOffset(usize::try_from(offset).ok()?)).ok()?;
-        let mut count = 0u64;
-        let mut out_of_line = false;
-        while let Some(abbreviation) = table.get(count + 1) {
-            count += 1;
-            out_of_line |= is_type_tag(abbreviation.tag())
-                && abbreviation.attributes().iter().any(|spec| spec.name() == gimli::DW_AT_specification);
-        }
+        let table = section.abbreviations(DebugAbbrevOffset(start)).ok()?;
         let table = Arc::new(Abbrevs { table, out_of_line });
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.parsed = state.parsed.saturating_add(count + 1);
+        let mut state = self.lock();
         if state.cached + count < MOST_CACHED {
             state.cached += count;
             state.tables.insert((container, offset), table.clone());
         }
         Some(table)
     }
+}
+
+impl AbbrevCache {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CacheState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of one table: its bytes, how many abbreviations it has, and whether one is of a type that is declared elsewhere.
+fn measure(section: Slice<'_>, start: usize) -> Option<(u64, u64, bool)> {
+    let mut rest = section;
+    rest.skip(start).ok()?;
+    let whole = rest.len();
+    let mut count = 0;
+    let mut out_of_line = false;
+    // The section may end without the zero that ends a table.
+    while !rest.is_empty() && rest.read_uleb128().ok()? != 0 {
+        count += 1;
+        let tag = DwTag(u16::try_from(rest.read_uleb128().ok()?).ok()?);
+        rest.read_u8().ok()?;
+        loop {
+            let (name, form) = (rest.read_uleb128().ok()?, rest.read_uleb128().ok()?);
+            if (name, form) == (0, 0) {
+                break;
+            }
+            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+                rest.read_sleb128().ok()?;
+            }
+            out_of_line |= name == u64::from(gimli::DW_AT_specification.0) && is_type_tag(tag);
+        }
+    }
+    Some(((whole - rest.len()) as u64, count, out_of_line))
 }
 
 /// Whether an entry of this tag describes a type that can be asked for by name.
@@ -149,7 +176,12 @@ impl<'a> UnitReader<'a> {
         }
         // The depth of the children, once the parent has been read.
         let mut depth: u32 = 1;
+        let mut steps = 0u64;
         while depth > 0 && !raw.is_empty() {
+            steps += 1;
+            if steps % 256 == 1 && !self.info.charge(256) {
+                return;
+            }
             let at = raw.next_offset().0;
             match raw.read_entry(&mut entry) {
                 Err(_) => return,

@@ -1,0 +1,19 @@
+#include <stdio.h>
+#include <elf.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <linux/bpf.h>
+#include <linux/ethtool.h>
+#include <linux/videodev2.h>
+#include <linux/kvm.h>
+#include <linux/if_packet.h>
+#include <linux/fb.h>
+#include <linux/input.h>
+#include <linux/perf_event.h>
+#include <linux/io_uring.h>
+#include <linux/tcp.h>
+#include <linux/usb/ch9.h>
+#include <linux/can.h>
+#include <sound/asound.h>
+int main(void) { return 0; }

@@ -31,11 +31,29 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step {
+        arguments: "info demo.core --exe server",
+        see: "\
+What died, and how much of it there is: the process ended itself (SIGABRT), three threads, 4.5 MiB of heap. `--exe server`
+is needed because the dump says /srv/game/server, where this machine has no such file.",
+    },
+    Step {
+        arguments: "top demo.core --exe server -n 8",
+        see: "\
+The most frequent words of the process, read for you. An object begins with a pointer to the table of its class's virtual
+functions, so a class that leaks is a word that is everywhere: {tcp-clients} clients that came by TCP. The text is their
+addresses. Zero, small numbers and the allocator's own fields fill any dump, and are left out.",
+    },
+    Step {
+        arguments: "top demo.core --exe server --kind vtable -n 5",
+        see: "\
+The same for classes alone. Nothing else comes near. Players of a Saturday, or a leak? The members will tell: see the
+search below.",
+    },
+    Step {
         arguments: "demo.core -n 10",
         see: "\
-The ten most frequent words. Zero and small numbers fill any dump. {vtable} is neither: an
-address, {tcp-clients} times over. That is how a class that leaks looks: each object begins with a pointer to the
-class's table of virtual functions. gdb has the name, where there is one:
+The classic form: the ten most frequent words of any file, as they are. {vtable} is the vtable that
+`top` named. gdb has the name as well, where there is one:
   topleaked demo.core -n10 -ogdb | gdb server demo.core
 answers `vtable for game::TcpClient + 16`.",
     },
@@ -52,6 +70,13 @@ The same search, but it takes the 4 bytes at offset {state-offset} of each objec
 game::Connection` in gdb gives the offset), counted by value. 1 is `Connected`, 2 `Handshake`, up to 6, `Closing`.
 {tcp-connected} of {tcp-clients} never left the first state: they connected, and never sent a byte. That is the scenario that
 leaks: the server arms a client's idle timer when its first bytes come, so a silent one is never closed.",
+    },
+    Step {
+        arguments: "leaks demo.core --exe server",
+        see: "\
+Another question: what does nothing point at any more? Not the zombies: the server's table of connections still holds
+them. But of {rejected} requests that were refused, most were forgotten: the leaked C objects, named by the table of
+functions that each begins with.",
     },
 ];
 
@@ -149,6 +174,7 @@ impl Facts {
             ("{connections}", count(value("connections")?)?),
             ("{tcp-connected}", count(value("tcp Connected")?)?),
             ("{tcp-clients}", Grouped(tcp_clients).to_string()),
+            ("{rejected}", count(value("rejected")?)?),
         ]))
     }
 

@@ -17,7 +17,7 @@ use super::text::{plausible_text, text_in_word};
 pub enum WordKind {
     /// All bits clear.
     Zero,
-    /// A number too small for an address: below 65,536, or above −65,536 as a signed number.
+    /// A number too small for an address: below 65,536, or above −65,536 as a signed number; or two of 4 bytes.
     Small,
     /// The size field of an allocator's chunk.
     ChunkSize,
@@ -125,7 +125,7 @@ impl Reading {
     pub fn kind(&self) -> WordKind {
         match self {
             Reading::Zero => WordKind::Zero,
-            Reading::Small(_) => WordKind::Small,
+            Reading::Small(_) | Reading::Pair(..) => WordKind::Small,
             Reading::ChunkSize { .. } => WordKind::ChunkSize,
             Reading::Vtable { .. } => WordKind::Vtable,
             Reading::Function { .. } | Reading::Pointer { kind: MemoryKind::Text, .. } => WordKind::Function,
@@ -139,15 +139,16 @@ impl Reading {
                 _ => WordKind::Other,
             },
             Reading::Text(_) => WordKind::Text,
-            Reading::Fill(_) | Reading::Float(_) | Reading::FloatPair(..) | Reading::Pair(..) | Reading::Number(_) => {
-                WordKind::Other
-            }
+            Reading::Fill(_) | Reading::Float(_) | Reading::FloatPair(..) | Reading::Number(_) => WordKind::Other,
         }
     }
 
     /// Whether it is what every process is full of, leaking or not: zero, small numbers, size fields, fill patterns.
     pub fn is_noise(&self) -> bool {
-        matches!(self, Reading::Zero | Reading::Small(_) | Reading::Fill(_) | Reading::ChunkSize { .. })
+        matches!(
+            self,
+            Reading::Zero | Reading::Small(_) | Reading::Pair(..) | Reading::Fill(_) | Reading::ChunkSize { .. }
+        )
     }
 
     /// Whether it has a name of its own: a class, a symbol, a string.

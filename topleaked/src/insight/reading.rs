@@ -278,8 +278,10 @@ impl<'s, 'i> Reader<'s, 'i> {
         let module = region.module.and_then(|id| self.image.module(id));
         let place = match (module, region.thread.and_then(|id| self.image.threads().get(id.0 as usize))) {
             (Some(module), _) => {
-                let offset = addr.0.wrapping_sub(module.base().0);
-                Some(format!("{}+{offset:#x}", String::from_utf8_lossy(module.name())))
+                let name = String::from_utf8_lossy(module.name());
+                // The dynamic linker's own allocations belong to it, and lie outside of its mapping.
+                let inside = addr.offset_from(module.base()).filter(|_| module.span.contains(addr));
+                Some(inside.map_or_else(|| format!("of {name}"), |offset| format!("{name}+{offset:#x}")))
             }
             (None, Some(thread)) => Some(format!("thread {}", thread.tid)),
             (None, None) => None,

@@ -29,6 +29,10 @@ pub(crate) const MODULE: (u64, u64) = (0x55d0_1230_0000, 0x55d0_1250_0000);
 /// The hottest vtable of the made core.
 pub(crate) const VTABLE: u64 = MODULE.0 + 0x4_0010;
 const HEAP: u64 = 0x7f12_0000_0000;
+/// The states of the hottest vtable's objects, in the 4 bytes after it: 11 of 16 are in the first.
+const STATES: [u64; 16] = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 2, 3, 4];
+/// Changes where the files do, so that old ones are not taken for them.
+const GENERATION: u32 = 2;
 /// How many of the most frequent words a check looks at.
 const KNOWN: usize = 10_000;
 
@@ -56,7 +60,7 @@ pub(crate) fn prepare(folder: &Path, sizes: Sizes, only: &str) -> anyhow::Result
     ];
     let mut data = Vec::new();
     for (name, words, make) in files.into_iter().filter(|(name, ..)| name.contains(only)) {
-        let path = folder.join(format!("{}-{words}", name.replace(' ', "-")));
+        let path = folder.join(format!("{}-{words}-{GENERATION}", name.replace(' ', "-")));
         if !path.exists() {
             let half = path.with_extension("half");
             let mut file = BufWriter::with_capacity(1 << 20, File::create(&half)?);
@@ -191,8 +195,11 @@ fn write_core(file: &mut dyn Write, sizes: Sizes) -> std::io::Result<()> {
             let at = pick >> 32;
             let first = guide.get((at >> 20) as usize).copied().unwrap_or(0);
             let rank = limits.iter().skip(first).position(|limit| *limit > at).map(|found| first + found);
+            let after_vtable = page.last_chunk::<8>().is_some_and(|last| u64::from_le_bytes(*last) == VTABLE);
             let word = match rank.and_then(|rank| hot.get(rank)) {
                 _ if zero_page => 0,
+                // A state as enumerations have it, and a number that no other object has.
+                _ if after_vtable => (random.next() & 0xffff_ffff) << 32 | STATES[(pick & 15) as usize],
                 Some((value, _)) => *value,
                 None if pick & 7 == 0 => random.next(),
                 None => HEAP + random.next() % objects * 16,

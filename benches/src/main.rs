@@ -40,7 +40,7 @@ fn top(name: &str, data: &'static str, n: u64, isa: Isa) -> Row {
     let run = move |data: &Data, file: &File, task: &Task| {
         let extent = Extent { file, offset: 0, size_bytes: file.metadata()?.len() };
         let question = Question { isa: Some(isa), ..Question::top(n) };
-        let counts = count_words(Source::Extents(&[extent]), &question, task)?;
+        let counts = count_words(Source::Mapped(&[extent]), &question, task)?;
         let size = usize::try_from(n)?.min(data.top.len());
         check(&counts.top, &data.top[..size])?;
         Ok((counts.cost.peak_bytes, counts.cost.passes))
@@ -77,7 +77,7 @@ fn rows() -> Vec<Row> {
             let extent = Extent { file, offset: 0, size_bytes: file.metadata()?.len() };
             let member = Some(MemberAt { offset: 8, member: Member::Bits(8) });
             let search = Search { value: VTABLE, member, n: 10, target: Target::LITTLE_8, tail: Tail::Zero, isa: None };
-            let counts = count_members(Source::Extents(&[extent]), &search, task)?;
+            let counts = count_members(Source::Mapped(&[extent]), &search, task)?;
             let known = data.top.iter().find(|(value, _)| *value == VTABLE).map_or(0, |(_, count)| *count);
             ensure!(counts.matches == known, "{} matches, {known} by a plain sort", counts.matches);
             Ok((counts.cost.peak_bytes, counts.cost.passes))
@@ -93,7 +93,7 @@ fn rows() -> Vec<Row> {
                 (0..256).filter_map(|i| Span::with_size(Addr(MODULE.0 + i * step), step - 8)).collect();
             let extent = Extent { file, offset: 0, size_bytes: file.metadata()?.len() };
             let question = Question { keep: Keep::Within(&spans), ..Question::top(10) };
-            let counts = count_words(Source::Extents(&[extent]), &question, task)?;
+            let counts = count_words(Source::Mapped(&[extent]), &question, task)?;
             let inside = |value: u64| spans.iter().any(|span| span.contains(Addr(value)));
             let known: Vec<_> = data.top.iter().filter(|(value, _)| inside(*value)).take(10).copied().collect();
             check(&counts.top, &known)?;

@@ -92,7 +92,8 @@ fn with_source<T>(
     match input {
         Input::File(input) => {
             let size_bytes = input.size_bytes.saturating_sub(options.offset).min(most_bytes);
-            Ok(count(Source::Extents(&[Extent { file: &input.file, offset: options.offset, size_bytes }]))?)
+            // A file that shrinks meanwhile ends the program clearly: see `sigbus`.
+            Ok(count(Source::Mapped(&[Extent { file: &input.file, offset: options.offset, size_bytes }]))?)
         }
         Input::Stream(stream) => {
             stream.skip(options.offset)?;

@@ -11,10 +11,10 @@ use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::task::Task;
 
 use super::kernel;
-use super::pass::{BUCKET_LIMIT, Bounds, Hashed, Pairs, Survivors};
+use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survivors, Warm};
 use super::radix::{Partitions, Pool, count_pools};
-use super::sample::Sample;
-use super::source::{Parts, Place, Sink, Walk};
+use super::sample::{FRONT_WORDS, Sample};
+use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
 use super::spill::Spooled;
 use super::table::{Range, Table};
 use super::top::Top;
@@ -32,6 +32,7 @@ pub fn count_words(source: Source<'_>, question: &Question<'_>, task: &Task) -> 
     match source {
         Source::Extents(extents) => count_parts(Parts::Extents(extents), question, means, task),
         Source::Slices(slices) => count_parts(Parts::Slices(slices), question, means, task),
+        Source::Mapped(extents) => count_parts(Parts::Mapped(extents), question, means, task),
         Source::Stream(stream) => {
             let spooled = Spooled::read(stream, means.piece_bytes, task)?;
             let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, question.n);
@@ -51,7 +52,7 @@ fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &T
     let tail_counts = question.tail == Tail::Zero;
     let total_words = parts.total_words(width, tail_counts);
     let run = Run {
-        walk: Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes },
+        walk: Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes, every: 1 },
         question,
         means,
         task,
@@ -78,12 +79,12 @@ struct Run<'a> {
     total_words: u64,
 }
 
-/// What the counters of a first pass say.
-struct Bounded {
-    front: kernel::Front,
-    exact: Vec<(u64, u64)>,
-    bounds: Bounds,
-}
+/// From this many results on, the front alone does not hold them.
+const SCOUTED_FROM: u64 = 24;
+/// The least size that is worth a look at a part of it, in units of the walk.
+const SCOUTED_UNITS: u64 = if cfg!(test) { 4 } else { 64 };
+/// Hashed counters where there was such a look, as a power of 2: they fit the second-level cache.
+const SCOUT_BITS: u32 = if cfg!(test) { 12 } else { 17 };
 
 impl Run<'_> {
     fn start_pass(&self, cost: &mut Cost) {
@@ -94,7 +95,7 @@ impl Run<'_> {
     fn note_bytes(&self, cost: &mut Cost, bytes: u64) {
         let buffers = match self.walk.parts {
             Parts::Extents(_) => (self.means.threads * self.walk.piece_bytes) as u64,
-            Parts::Slices(_) => 0,
+            Parts::Mapped(_) | Parts::Slices(_) => 0,
         };
         cost.peak_bytes = cost.peak_bytes.max(bytes + buffers);
     }
@@ -139,32 +140,30 @@ impl Run<'_> {
 
     fn fast(&self, cost: &mut Cost) -> Result<Vec<Count>, Error> {
         let n = self.question.n;
-        let wanted = n.saturating_mul(4096).clamp(1 << 16, 1 << 19).min(self.total_words / 64).max(1 << 10);
-        let sample = Sample::take(self.walk.parts, self.walk.width, wanted)?;
-        if sample.suits_pairs(n, self.isa)
-            && self.means.table_bytes > 1 << 20
-            && let Some(top) = self.pairs(&sample, cost)?
-        {
-            return Ok(top);
-        }
+        let wanted = n.saturating_mul(4096).clamp(1 << 16, 1 << 17).min(self.total_words / 64);
+        let affordable = self.means.table_bytes / 64;
+        let sample = Sample::take(self.walk.parts, self.walk.width, wanted.min(affordable).max(1 << 10))?;
         let seen = sample.nth(n);
         // Too few words repeat to be a front for n, or to keep the tail out of the counters.
         let hopeless = seen < 2 && (sample.repeated.len() as u64) < n.min(16) || n > self.total_words / 64;
         if hopeless {
             return self.survivors(&sample.front(), None, 0, &mut |_| Ok(()), cost);
         }
-        let bounded = self.bound(&sample, cost)?;
+        let front = sample.front();
+        let Summed { exact, bounds } = self.bound(&sample, &front, cost)?;
         let mut top = self.top();
-        for (raw, count) in &bounded.exact {
+        for (raw, count) in &exact {
             top.offer(self.value(*raw), *count)?;
         }
         let least = top.least_count();
-        if least > bounded.bounds.greatest() {
+        if least > bounds.greatest() {
             return Ok(top.finish());
         }
-        let afford = self.means.table_bytes * self.means.threads as u64 / 16;
-        let threshold = bounded.bounds.threshold(afford).max(least).max(1);
-        let Bounded { front, exact, bounds } = bounded;
+        let levels = bounds.levels();
+        let afford = self.means.table_bytes * self.means.threads as u64 / 64;
+        let known = u64::try_from(exact.len()).unwrap_or(n);
+        let likely = pass::likely(&levels, n.saturating_sub(known).max(1));
+        let threshold = pass::threshold(&levels, afford).max(likely).max(least).max(1);
         // Offered again in each round: the results are counted from nothing.
         let mut offer_exact = |top: &mut Top| {
             exact.iter().try_for_each(|(raw, count)| top.offer(raw_to_value(self.question.target, *raw), *count))
@@ -182,45 +181,49 @@ impl Run<'_> {
         self.survivors(&front, Some(&bounds), least.max(1), &mut offer_exact, cost)
     }
 
-    /// One pass by pairs of words; `None` where it does not settle the question.
-    fn pairs(&self, sample: &Sample, cost: &mut Cost) -> Result<Option<Vec<Count>>, Error> {
-        self.start_pass(cost);
-        let front = sample.small_front();
-        let mut sinks: Vec<_> = (0..self.means.threads).map(|_| Pairs::new(&front, self.walk.width)).collect();
-        self.walk.run(self.task, &mut sinks)?;
-        self.note_bytes(cost, sinks.iter().map(Pairs::bytes).sum());
-        let (exact, greatest) = Pairs::sum(sinks);
-        let mut top = self.top();
-        for (raw, count) in exact {
-            top.offer(self.value(raw), count)?;
-        }
-        Ok((top.least_count() > greatest).then(|| top.finish()))
-    }
-
     /// One pass over all words: exact counts of the front, bounds for the rest.
-    fn bound(&self, sample: &Sample, cost: &mut Cost) -> Result<Bounded, Error> {
-        self.start_pass(cost);
-        let front = sample.front();
-        let front_words = sample.mass(kernel::FRONT_SLOTS / 2);
+    fn bound(&self, sample: &Sample, front: &kernel::Front, cost: &mut Cost) -> Result<Summed, Error> {
+        let n = self.question.n;
+        let front_words = sample.mass(FRONT_WORDS);
         let misses = self.total_words as f64 * (1.0 - front_words as f64 / sample.words.max(1) as f64);
-        let seen = sample.nth(self.question.n);
+        let seen = sample.nth(n);
         // A word that was seen twice may have been lucky.
         let nth = if seen < 3 { 8.0 } else { f64::from(seen) * sample.ratio * 0.5 };
         let wanted = (1.5 * misses / nth).max(1.0).log2().ceil() as u32;
-        let (narrow, bits) = match wanted {
-            0..=20 => (false, wanted.max(12)),
-            _ => (true, ((misses / 6.0).max(1.0).log2().ceil() as u32).clamp(20, 24)),
-        };
+        let mut narrow = false;
+        let mut bits = wanted.max(10);
+        let units = self.walk.parts.total_bytes() / UNIT_BYTES;
+        let scouts = n >= SCOUTED_FROM && n <= 1000 && units >= SCOUTED_UNITS;
+        if scouts {
+            bits = bits.clamp(SCOUT_BITS, SCOUT_BITS + 1);
+        } else if wanted > 20 {
+            narrow = true;
+            bits = ((misses / 6.0).max(1.0).log2().ceil() as u32).clamp(20, 24);
+        }
         let counter_bytes = if narrow { 1 } else { 4 };
         let affordable = (self.means.table_bytes / 2 / counter_bytes).max(1 << 12).ilog2();
         let bits = bits.min(affordable);
-        let mut sinks: Vec<_> = (0..self.means.threads)
-            .map(|_| Hashed::new(&front, self.isa, self.walk.width, narrow, bits, BUCKET_LIMIT))
-            .collect();
+        let (isa, width, threads) = (self.isa, self.walk.width, self.means.threads);
+        let hashed = |_| Hashed::new(front, isa, width, narrow, bits, BUCKET_LIMIT);
+        let mut warm = Vec::new();
+        if scouts {
+            // A part of the whole shows which counters are worth a look at their words.
+            let mut sinks: Vec<_> = (0..threads).map(hashed).collect();
+            let walk = Walk { every: (units / SCOUTED_UNITS * 2).min(16), ..self.walk };
+            walk.run(self.task, &mut sinks)?;
+            self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
+            warm = Hashed::sum(sinks).bounds.highest(usize::try_from(n).unwrap_or(0) * 4 + 64);
+        }
+        let range = Range::from(0);
+        let warm = Warm { counters: &warm, range: &range, table_bytes: self.means.table_bytes / 4 };
+        self.start_pass(cost);
+        let mut sinks: Vec<_> = (0..threads).map(hashed).collect();
+        if scouts {
+            sinks = sinks.into_iter().map(|sink| sink.with_warm(&warm)).collect();
+        }
         self.walk.run(self.task, &mut sinks)?;
         self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
-        let (exact, bounds) = Hashed::sum(sinks);
-        Ok(Bounded { front, exact, bounds })
+        Ok(Hashed::sum(sinks))
     }
 
     /// Counts the words whose bound is at least `threshold` (all that are not in the front, where there are no bounds),
@@ -235,7 +238,7 @@ impl Run<'_> {
     ) -> Result<Vec<Count>, Error> {
         let (bitmap, shift) = match bounds {
             Some(bounds) => bounds.bitmap(threshold),
-            None => (vec![u64::MAX; kernel::FRONT_SLOTS / 64], 64 - kernel::FRONT_BITS),
+            None => (vec![u64::MAX; kernel::FRONT_SLOTS.div_ceil(64)], 64 - kernel::FRONT_BITS),
         };
         let mut top = self.top();
         offer_exact(&mut top)?;
@@ -244,7 +247,7 @@ impl Run<'_> {
         let room =
             (self.means.table_bytes * self.means.threads as u64).saturating_sub(held) / self.means.threads as u64;
         let pool_bytes = room / 4 * 3;
-        let mass = bounds.map_or(self.total_words, |bounds| bounds.mass(threshold));
+        let mass = bounds.map_or(self.total_words, |bounds| pass::mass(&bounds.levels(), threshold));
         let bits = Partitions::bits(mass, pool_bytes);
         let mut first = 0;
         loop {

@@ -30,7 +30,14 @@ pub fn count_given(groups: &[Parts<'_>], words: &[u64], target: Target, task: &T
     task.progress.start("counting given words", bytes);
     let mut answer = GivenCounts { groups: Vec::new(), total_words: Vec::new() };
     for parts in groups {
-        let walk = Walk { parts: *parts, width, tail_counts: false, skip_holes: true, piece_bytes: means.piece_bytes };
+        let walk = Walk {
+            parts: *parts,
+            width,
+            tail_counts: false,
+            skip_holes: true,
+            piece_bytes: means.piece_bytes,
+            every: 1,
+        };
         let mut sinks: Vec<_> =
             (0..means.threads).map(|_| Given { slots: &slots, counts: vec![0; words.len()], target }).collect();
         walk.run(task, &mut sinks)?;

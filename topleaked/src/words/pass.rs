@@ -2,12 +2,13 @@
 
 use super::Error;
 use super::Isa;
-use super::kernel::{self, CLASSES, COUNTERS_START, FRONT_SLOTS, LANES, SMALL_SLOTS, SmallFront};
+use super::kernel::{self, COUNTERS_START, FRONT_SLOTS, LANES, WARM};
 use super::radix::{Partitions, Pool};
 use super::source::{Place, Sink};
+use super::table::{Range, Table};
 
 /// A wide counter from here on stands for "any number"; a narrow one from 255 on.
-pub(super) const BUCKET_LIMIT: u64 = 1 << 31;
+pub(super) const BUCKET_LIMIT: u64 = 1 << 30;
 
 /// Upper bounds for the words that are not in the front.
 pub(super) enum Bounds {
@@ -16,17 +17,69 @@ pub(super) enum Bounds {
     Narrow(Vec<u8>),
 }
 
+fn wide_bound(counter: u32) -> u64 {
+    if u64::from(counter) >= BUCKET_LIMIT { u64::MAX } else { counter.into() }
+}
+
+/// The least threshold from `levels` (see [`Bounds::levels`]) with which at most about `words` words survive;
+/// `u64::MAX` where there is none.
+pub(super) fn threshold(levels: &[(u64, u64)], words: u64) -> u64 {
+    let mut least = u64::MAX;
+    let mut mass = 0u64;
+    for (bound, counters) in levels {
+        mass = mass.saturating_add(bound.min(&FULL).saturating_mul(*counters));
+        if mass > words {
+            break;
+        }
+        least = *bound;
+    }
+    least.max(1)
+}
+
+/// How many words survive, at least where a counter is full.
+pub(super) fn mass(levels: &[(u64, u64)], threshold: u64) -> u64 {
+    let kept = levels.iter().take_while(|(bound, _)| *bound >= threshold);
+    kept.fold(0, |mass: u64, (bound, counters)| mass.saturating_add(bound.min(&FULL).saturating_mul(*counters)))
+}
+
+/// What a full counter is taken for.
+const FULL: u64 = 4096;
+
+/// A threshold that probably lies below the count of the `n`-th most frequent word: its counter holds other words, too.
+pub(super) fn likely(levels: &[(u64, u64)], n: u64) -> u64 {
+    let (mut counters, mut sum) = (0u64, 0.0);
+    let mut nth = None;
+    for (bound, more) in levels {
+        counters = counters.saturating_add(*more);
+        sum += (*bound).min(FULL) as f64 * *more as f64;
+        nth = nth.or((counters >= n).then_some(*bound));
+    }
+    let mean = sum / counters.max(1) as f64;
+    (nth.unwrap_or(0).min(FULL) as f64 - mean - 2.0 * mean.sqrt()).max(1.0) as u64
+}
+
 impl Bounds {
-    fn each(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+    /// The bounds and how many counters have each, highest first.
+    pub(super) fn levels(&self) -> Vec<(u64, u64)> {
         match self {
-            Bounds::Wide(counters) => Box::new(counters.iter().skip(COUNTERS_START).map(|counter| match *counter {
-                limit if u64::from(limit) >= BUCKET_LIMIT => u64::MAX,
-                counter => counter.into(),
-            })),
-            Bounds::Narrow(counters) => Box::new(counters.iter().map(|counter| match *counter {
-                255 => u64::MAX,
-                counter => counter.into(),
-            })),
+            Bounds::Wide(counters) => {
+                let mut all: Vec<u32> = counters.iter().skip(COUNTERS_START).copied().collect();
+                all.sort_unstable_by(|a, b| b.cmp(a));
+                let runs = all.chunk_by(|a, b| a == b);
+                runs.filter_map(|run| Some((wide_bound(*run.first()?), run.len() as u64))).collect()
+            }
+            Bounds::Narrow(counters) => {
+                // Four tallies, so that equal neighbours do not wait for one another.
+                let mut tallies = [[0u32; 256]; 4];
+                for four in counters.chunks(4) {
+                    for (counter, tally) in four.iter().zip(&mut tallies) {
+                        tally[usize::from(*counter)] += 1;
+                    }
+                }
+                let count = |at: usize| tallies.iter().map(|tally| u64::from(tally[at])).sum();
+                let bound = |at: usize| if at == 255 { u64::MAX } else { at as u64 };
+                (0..256).rev().map(|at| (bound(at), count(at))).filter(|(_, count)| *count > 0).collect()
+            }
         }
     }
 
@@ -47,7 +100,7 @@ impl Bounds {
     /// No word that is not in the front occurs more often; `u64::MAX` where a counter is full.
     pub(super) fn greatest(&self) -> u64 {
         match self {
-            Bounds::Wide(_) => self.each().max().unwrap_or(0),
+            Bounds::Wide(counters) => wide_bound(counters.iter().skip(COUNTERS_START).max().copied().unwrap_or(0)),
             Bounds::Narrow(counters) => match counters.iter().max() {
                 Some(255) => u64::MAX,
                 most => most.copied().unwrap_or(0).into(),
@@ -55,46 +108,25 @@ impl Bounds {
         }
     }
 
-    /// About the least threshold with which at most `words` words survive; `u64::MAX` where there is none.
-    pub(super) fn threshold(&self, words: u64) -> u64 {
-        const BINS: usize = 1 << 12;
-        let greatest = self.each().filter(|bound| *bound != u64::MAX).max().unwrap_or(0);
-        let shift = (greatest / BINS as u64 + 1).next_power_of_two().ilog2();
-        let mut bins = vec![0u64; BINS + 1];
-        let mut full = 0u64;
-        for bound in self.each() {
-            if bound == u64::MAX {
-                full += 255;
-            } else if let Some(bin) = bins.get_mut((bound >> shift) as usize) {
-                *bin += bound;
-            }
-        }
-        let mut mass = full;
-        if mass > words {
-            return u64::MAX;
-        }
-        for (bin, more) in bins.iter().enumerate().rev() {
-            mass += more;
-            if mass > words {
-                return (bin as u64 + 1) << shift;
-            }
-        }
-        1
-    }
-
-    /// How many words survive, at least where a counter is full.
-    pub(super) fn mass(&self, threshold: u64) -> u64 {
-        self.each().filter(|bound| *bound >= threshold).fold(0, |mass, bound| mass.saturating_add(bound.min(1 << 20)))
+    /// The indices of the `number` highest (wide) counters, and perhaps some more of the same height.
+    pub(super) fn highest(&self, number: usize) -> Vec<u32> {
+        let Bounds::Wide(counters) = self else { return Vec::new() };
+        let mut all: Vec<u32> = counters.iter().skip(COUNTERS_START).copied().collect();
+        let Some(last) = number.min(all.len()).checked_sub(1) else { return Vec::new() };
+        let least = (*all.select_nth_unstable_by(last, |a, b| b.cmp(a)).1).max(1);
+        let high = counters.iter().skip(COUNTERS_START).enumerate().filter(|(_, counter)| **counter >= least);
+        high.take(number * 2).filter_map(|(at, _)| u32::try_from(at).ok()).collect()
     }
 
     /// A bit for each counter, set where it is at least `threshold`; and the shift that names a word's counter.
     pub(super) fn bitmap(&self, threshold: u64) -> (Vec<u64>, u32) {
         let mut bitmap = vec![0u64; (1usize << self.bits()).div_ceil(64)];
         match self {
-            Bounds::Wide(_) => {
-                for (at, bound) in self.each().enumerate() {
-                    if let Some(bits) = bitmap.get_mut(at / 64) {
-                        *bits |= u64::from(bound >= threshold) << (at % 64);
+            Bounds::Wide(counters) => {
+                let hashed = counters.get(COUNTERS_START..).unwrap_or_default();
+                for (bits, counters) in bitmap.iter_mut().zip(hashed.chunks(64)) {
+                    for (at, counter) in counters.iter().enumerate() {
+                        *bits |= u64::from(wide_bound(*counter) >= threshold) << at;
                     }
                 }
             }
@@ -111,6 +143,20 @@ impl Bounds {
     }
 }
 
+/// Hashed counters whose words are counted one by one, since the most frequent words are likely among them.
+pub(super) struct Warm<'a> {
+    /// The indices of the counters.
+    pub(super) counters: &'a [u32],
+    pub(super) range: &'a Range,
+    pub(super) table_bytes: u64,
+}
+
+struct WarmWords<'a> {
+    warm: &'a Warm<'a>,
+    table: Table,
+    found: Vec<u64>,
+}
+
 /// Counts the front word by word, and all others in hashed counters.
 pub(super) struct Hashed<'a> {
     front: &'a kernel::Front,
@@ -121,10 +167,19 @@ pub(super) struct Hashed<'a> {
     /// The front's counters where the others are narrow.
     lanes: Vec<u32>,
     exact: Vec<u64>,
+    warm: Option<WarmWords<'a>>,
     zeros: u64,
     /// Words since the counters were last emptied.
     pending: u64,
     limit: u64,
+}
+
+/// What the workers' counters say together.
+pub(super) struct Summed {
+    /// Words that were counted one by one.
+    pub(super) exact: Vec<(u64, u64)>,
+    /// For all others.
+    pub(super) bounds: Bounds,
 }
 
 impl<'a> Hashed<'a> {
@@ -143,11 +198,31 @@ impl<'a> Hashed<'a> {
             (Bounds::Wide(kernel::zeroed(COUNTERS_START + (1 << bits))), Vec::new())
         };
         let exact = vec![0; FRONT_SLOTS];
-        Hashed { front, isa, width, shift: 64 - bits, counters, lanes, exact, zeros: 0, pending: 0, limit }
+        Hashed { front, isa, width, shift: 64 - bits, counters, lanes, exact, warm: None, zeros: 0, pending: 0, limit }
+    }
+
+    /// Counts the words of some (wide) counters one by one.
+    pub(super) fn with_warm(mut self, warm: &'a Warm<'a>) -> Hashed<'a> {
+        let table = Table::new(warm.table_bytes, warm.range);
+        self.warm = Some(WarmWords { warm, table, found: vec![0; FILTERED + 1] });
+        self.heat();
+        self
+    }
+
+    /// Marks the warm counters, and counts nothing in them.
+    fn heat(&mut self) {
+        if let (Some(warm), Bounds::Wide(counters)) = (&self.warm, &mut self.counters) {
+            for at in warm.warm.counters {
+                if let Some(counter) = counters.get_mut(COUNTERS_START + *at as usize) {
+                    *counter = WARM;
+                }
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.counters.bytes() + (self.lanes.len() * 4 + self.exact.len() * 8 + FRONT_SLOTS * 8) as u64
+        let warm = self.warm.as_ref().map_or(0, |warm| warm.table.peak_bytes() + (warm.found.len() * 8) as u64);
+        self.counters.bytes() + (self.lanes.len() * 4 + self.exact.len() * 8 + FRONT_SLOTS * 8) as u64 + warm
     }
 
     /// Empties the counters of the front into wider ones, and keeps the others from running over.
@@ -166,13 +241,15 @@ impl<'a> Hashed<'a> {
             *sum += lanes.iter().map(|lane| u64::from(*lane)).sum::<u64>();
             lanes.fill(0);
         }
+        self.heat();
     }
 
-    /// The exact counts of the front, and the bounds for all other words.
-    pub(super) fn sum(sinks: Vec<Hashed<'_>>) -> (Vec<(u64, u64)>, Bounds) {
+    /// The exact counts of the front and of the warm counters' words, and the bounds for all other words.
+    pub(super) fn sum(sinks: Vec<Hashed<'_>>) -> Summed {
         let mut exact = vec![(0, 0); FRONT_SLOTS];
         let mut sum: Option<Bounds> = None;
         let mut limit = BUCKET_LIMIT;
+        let mut warm_words: Option<WarmWords<'_>> = None;
         for mut sink in sinks {
             sink.flush();
             limit = sink.limit;
@@ -182,6 +259,13 @@ impl<'a> Hashed<'a> {
             if let Some(zero) = exact.first_mut() {
                 zero.1 += sink.zeros;
             }
+            warm_words = match (warm_words, sink.warm) {
+                (Some(mut all), Some(other)) => {
+                    all.table.merge(&other.table, all.warm.range);
+                    Some(all)
+                }
+                (all, other) => all.or(other),
+            };
             sum = Some(match (sum, sink.counters) {
                 (Some(Bounds::Wide(mut sum)), Bounds::Wide(more)) => {
                     sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
@@ -196,13 +280,24 @@ impl<'a> Hashed<'a> {
         }
         // A counter that stood at a smaller limit in a test may stand for any number, too.
         let mut bounds = sum.unwrap_or(Bounds::Narrow(vec![0]));
-        if let Bounds::Wide(counters) = &mut bounds
-            && limit < BUCKET_LIMIT
-        {
-            counters.iter_mut().filter(|counter| u64::from(**counter) >= limit).for_each(|counter| *counter = u32::MAX);
+        if let Bounds::Wide(counters) = &mut bounds {
+            let full = |counter: &&mut u32| u64::from(**counter) >= limit;
+            counters.iter_mut().skip(COUNTERS_START).filter(full).for_each(|counter| *counter = u32::MAX);
+            if let Some(words) = &warm_words {
+                // Where the table had to give up words, the counters stay without a bound.
+                let settled = words.table.last() == u64::MAX && words.warm.range.last() == u64::MAX;
+                for at in words.warm.counters.iter().filter(|_| settled) {
+                    if let Some(counter) = counters.get_mut(COUNTERS_START + *at as usize) {
+                        *counter = 0;
+                    }
+                }
+                if settled {
+                    exact.extend(words.table.counts());
+                }
+            }
         }
         exact.retain(|(_, count)| *count > 0);
-        (exact, bounds)
+        Summed { exact, bounds }
     }
 }
 
@@ -213,97 +308,24 @@ impl Sink for Hashed<'_> {
             self.flush();
         }
         self.pending += words;
-        self.zeros += match &mut self.counters {
-            Bounds::Wide(counters) => kernel::count_wide(self.isa, self.width, bytes, self.front, self.shift, counters),
-            Bounds::Narrow(counters) => {
-                kernel::count_narrow(self.isa, self.width, bytes, self.front, self.shift, &mut self.lanes, counters)
+        let (isa, width, front, shift) = (self.isa, self.width, self.front, self.shift);
+        match (&mut self.counters, &mut self.warm) {
+            (Bounds::Wide(counters), Some(warm)) => {
+                warm.table.follow(warm.warm.range);
+                for group in bytes.chunks(FILTERED * width as usize) {
+                    let (zeros, found) = kernel::count_warm(isa, width, group, front, shift, counters, &mut warm.found);
+                    self.zeros += zeros;
+                    for word in warm.found.iter().take(found) {
+                        warm.table.add(*word, 1, warm.warm.range);
+                    }
+                }
             }
-        };
-        Ok(())
-    }
-
-    fn zeros(&mut self, _: Place, count: u64) -> Result<(), Error> {
-        self.zeros += count;
-        Ok(())
-    }
-}
-
-/// Counts pairs of words by their classes.
-pub(super) struct Pairs<'a> {
-    front: &'a SmallFront,
-    width: u64,
-    table: Vec<u32>,
-    classes: Vec<u64>,
-    zeros: u64,
-    /// Zeros that were only there to fill a block.
-    padding: u64,
-    pending: u64,
-}
-
-impl<'a> Pairs<'a> {
-    pub(super) fn new(front: &'a SmallFront, width: u64) -> Pairs<'a> {
-        let table = kernel::zeroed(CLASSES * CLASSES);
-        Pairs { front, width, table, classes: vec![0; CLASSES], zeros: 0, padding: 0, pending: 0 }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        (self.table.len() * 4 + self.classes.len() * 8) as u64
-    }
-
-    fn flush(&mut self) {
-        self.pending = 0;
-        for (second, row) in self.table.chunks_mut(CLASSES).enumerate() {
-            let mut sum = 0;
-            for (class, count) in self.classes.iter_mut().zip(row.iter()) {
-                *class += u64::from(*count);
-                sum += u64::from(*count);
+            (Bounds::Wide(counters), None) => {
+                self.zeros += kernel::count_wide(isa, width, bytes, front, shift, counters);
             }
-            if let Some(class) = self.classes.get_mut(second) {
-                *class += sum;
+            (Bounds::Narrow(counters), _) => {
+                self.zeros += kernel::count_narrow(isa, width, bytes, front, shift, &mut self.lanes, counters);
             }
-            row.fill(0);
-        }
-    }
-
-    /// The exact counts of the front, and the greatest count of a class of other words.
-    pub(super) fn sum(sinks: Vec<Pairs<'_>>) -> (Vec<(u64, u64)>, u64) {
-        let mut classes = vec![(0u64, 0u64); CLASSES];
-        for mut sink in sinks {
-            sink.flush();
-            for (sum, class) in classes.iter_mut().zip(&sink.classes) {
-                sum.1 += class;
-            }
-            for (sum, key) in classes.iter_mut().zip(&sink.front.keys) {
-                sum.0 = *key;
-            }
-            if let Some(zero) = classes.first_mut() {
-                zero.1 = (zero.1 + sink.zeros).saturating_sub(sink.padding);
-            }
-        }
-        let (exact, others) = classes.split_at(SMALL_SLOTS);
-        let exact = exact.iter().filter(|(_, count)| *count > 0).copied().collect();
-        (exact, others.iter().map(|(_, count)| *count).max().unwrap_or(0))
-    }
-}
-
-impl Sink for Pairs<'_> {
-    fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
-        let words = bytes.len() as u64 / self.width;
-        if self.pending + words + 64 > BUCKET_LIMIT {
-            self.flush();
-        }
-        self.pending += words + 64;
-        let (taken, zeros) = kernel::count_pairs(self.width, bytes, self.front, &mut self.table);
-        self.zeros += zeros;
-        let rest = bytes.get(taken..).unwrap_or_default();
-        if !rest.is_empty() {
-            let mut block = [0; 64 * 8];
-            let size = 64 * self.width as usize;
-            block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            let block = block.get(..size).unwrap_or_default();
-            let (_, zeros) = kernel::count_pairs(self.width, block, self.front, &mut self.table);
-            self.zeros += zeros;
-            self.padding += (size - rest.len()) as u64 / self.width;
         }
         Ok(())
     }
@@ -347,7 +369,7 @@ impl<'a> Survivors<'a> {
 
     /// The pool, and the counts of the front where they were asked for.
     pub(super) fn finish(self) -> (Pool, Vec<(u64, u64)>) {
-        (self.pool, self.hashed.map(|hashed| Hashed::sum(vec![hashed]).0).unwrap_or_default())
+        (self.pool, self.hashed.map(|hashed| Hashed::sum(vec![hashed]).exact).unwrap_or_default())
     }
 }
 

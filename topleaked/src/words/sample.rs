@@ -1,11 +1,14 @@
 //! A look at few of the words, which decides how the rest are counted: the speed, never the answer.
 
-use super::kernel::{FRONT_SLOTS, Front, SMALL_SLOTS, SmallFront};
+use super::Error;
+use super::kernel::{FRONT_SLOTS, Front};
 use super::source::Parts;
-use super::{Error, Isa};
 
 /// Words that are read at one place.
 const PLACE_WORDS: u64 = 64;
+
+/// Words that the front is made for. The coldest of them may find no slot of their own.
+pub(super) const FRONT_WORDS: usize = 48;
 
 /// What was seen.
 pub(super) struct Sample {
@@ -68,25 +71,11 @@ impl Sample {
 
     /// A front for the most frequent words; 0 is always in it.
     pub(super) fn front(&self) -> Front {
-        let wanted = self.repeated.get(..self.repeated.len().min(FRONT_SLOTS / 2)).unwrap_or_default();
-        let (multiplier, keys) = place(wanted, FRONT_SLOTS, 200, Front::slot);
-        let mut boxed = Box::new([0; FRONT_SLOTS]);
-        boxed.iter_mut().zip(keys).for_each(|(slot, key)| *slot = key);
-        Front { multiplier, keys: boxed }
-    }
-
-    /// A front for the most frequent words, for pairs.
-    pub(super) fn small_front(&self) -> SmallFront {
-        let wanted = self.repeated.get(..self.repeated.len().min(SMALL_SLOTS)).unwrap_or_default();
-        let (multiplier, keys) = place(wanted, SMALL_SLOTS, 4000, SmallFront::slot);
-        let mut front = SmallFront { multiplier, keys: [0; SMALL_SLOTS] };
+        let wanted = self.repeated.get(..self.repeated.len().min(FRONT_WORDS)).unwrap_or_default();
+        let (multiplier, keys) = place(wanted, FRONT_SLOTS, 4000, Front::slot);
+        let mut front = Front { multiplier, keys: [0; FRONT_SLOTS] };
         front.keys.iter_mut().zip(keys).for_each(|(slot, key)| *slot = key);
         front
-    }
-
-    /// Whether pairs of words may be counted by classes: the `n`-th word must stand out from a class.
-    pub(super) fn suits_pairs(&self, n: u64, isa: Isa) -> bool {
-        isa == Isa::Avx512 && n <= 32 && f64::from(self.nth(n)) > 0.006 * self.words as f64
     }
 }
 

@@ -95,6 +95,7 @@ pub fn count_members(source: Source<'_>, search: &Search, task: &Task) -> Result
     match source {
         Source::Extents(extents) => search_parts(Parts::Extents(extents), search, means, task),
         Source::Slices(slices) => search_parts(Parts::Slices(slices), search, means, task),
+        Source::Mapped(extents) => search_parts(Parts::Mapped(extents), search, means, task),
         Source::Stream(stream) => {
             let spooled = Spooled::read(stream, means.piece_bytes, task)?;
             let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, search.n);
@@ -110,7 +111,7 @@ fn search_parts(parts: Parts<'_>, search: &Search, means: Means, task: &Task) ->
     let tail_counts = search.tail == Tail::Zero;
     // A match of 0 in a hole has members as any other.
     let skip_holes = search.value != 0;
-    let walk = Walk { parts, width, tail_counts, skip_holes, piece_bytes: means.piece_bytes };
+    let walk = Walk { parts, width, tail_counts, skip_holes, piece_bytes: means.piece_bytes, every: 1 };
     let mut answer =
         MemberCounts { top: Vec::new(), strings: Vec::new(), matches: 0, members: 0, cost: Cost::default() };
     let mut top = Top::new(search.n, means.result_bytes);

@@ -19,6 +19,9 @@ pub enum Source<'a> {
     Extents(&'a [Extent<'a>]),
     /// Bytes that are in memory or mapped.
     Slices(&'a [&'a [u8]]),
+    /// Parts of files that are mapped while they are counted, which is faster. Where such a file shrinks meanwhile, the
+    /// system sends SIGBUS: for programs that end on it in their own way.
+    Mapped(&'a [Extent<'a>]),
     /// Bytes that can be read once, to the end: a pipe, a decompressor.
     Stream(&'a mut (dyn Read + Send)),
 }
@@ -35,7 +38,7 @@ pub struct Extent<'a> {
 }
 
 /// How much a worker takes at once; a multiple of every width.
-const UNIT_BYTES: u64 = 2 << 20;
+pub(super) const UNIT_BYTES: u64 = 2 << 20;
 /// How much is read at once where the budget allows: it stays in the second-level cache with the counters.
 pub(super) const PIECE_BYTES: usize = 128 << 10;
 /// The smallest piece that is worth a system call.
@@ -48,19 +51,21 @@ pub enum Parts<'a> {
     Extents(&'a [Extent<'a>]),
     /// Bytes that are in memory or mapped.
     Slices(&'a [&'a [u8]]),
+    /// Parts of files that are mapped while they are walked over; see [`Source::Mapped`].
+    Mapped(&'a [Extent<'a>]),
 }
 
 impl Parts<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
-            Parts::Extents(extents) => extents.len(),
+            Parts::Extents(extents) | Parts::Mapped(extents) => extents.len(),
             Parts::Slices(slices) => slices.len(),
         }
     }
 
     pub(super) fn size_bytes(&self, part: usize) -> u64 {
         match self {
-            Parts::Extents(extents) => extents.get(part).map_or(0, |extent| extent.size_bytes),
+            Parts::Extents(extents) | Parts::Mapped(extents) => extents.get(part).map_or(0, |extent| extent.size_bytes),
             Parts::Slices(slices) => slices.get(part).map_or(0, |slice| slice.len() as u64),
         }
     }
@@ -80,7 +85,7 @@ impl Parts<'_> {
     /// The bytes of `part` from `offset` on, all of `buffer`.
     pub(super) fn read(&self, part: usize, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         match self {
-            Parts::Extents(extents) => {
+            Parts::Extents(extents) | Parts::Mapped(extents) => {
                 let extent = extents.get(part).ok_or(Error::Shrunk { offset })?;
                 let at = extent.offset.checked_add(offset).ok_or(Error::Shrunk { offset })?;
                 read_exact_at(extent.file, at, buffer)
@@ -144,6 +149,7 @@ pub(super) trait Sink: Send {
 }
 
 /// One walk over all parts.
+#[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     pub(super) parts: Parts<'a>,
     /// Bytes of a word.
@@ -154,6 +160,8 @@ pub(super) struct Walk<'a> {
     pub(super) skip_holes: bool,
     /// Bytes of each worker's buffer.
     pub(super) piece_bytes: usize,
+    /// Looks at only one of so many units, at irregular distances; 1 for all.
+    pub(super) every: u64,
 }
 
 impl Walk<'_> {
@@ -165,17 +173,21 @@ impl Walk<'_> {
             first_units.push(units);
             units = units.saturating_add(self.parts.size_bytes(part).div_ceil(UNIT_BYTES));
         }
+        let maps = self.map()?;
         let cursor = AtomicU64::new(0);
         let failed = AtomicBool::new(false);
         let work = |sink: &mut S| -> Result<(), Error> {
             let mut buffer = match self.parts {
                 Parts::Extents(_) => vec![0; self.piece_bytes],
-                Parts::Slices(_) => Vec::new(),
+                Parts::Mapped(_) | Parts::Slices(_) => Vec::new(),
             };
             loop {
                 let unit = cursor.fetch_add(1, Ordering::Relaxed);
                 if unit >= units || failed.load(Ordering::Relaxed) {
                     return Ok(());
+                }
+                if self.every > 1 && !super::table::mix(unit).is_multiple_of(self.every) {
+                    continue;
                 }
                 if task.progress.is_cancelled() {
                     return Err(Error::Cancelled);
@@ -183,8 +195,10 @@ impl Walk<'_> {
                 let part = first_units.partition_point(|first| *first <= unit).saturating_sub(1);
                 let start = (unit - first_units.get(part).copied().unwrap_or(0)) * UNIT_BYTES;
                 let end = self.parts.size_bytes(part).min(start + UNIT_BYTES);
-                self.unit(part, start, end, &mut buffer, sink)?;
-                task.progress.advance(end - start);
+                self.unit(part, start, end, &mut buffer, maps.get(part), sink)?;
+                if self.every == 1 {
+                    task.progress.advance(end - start);
+                }
             }
         };
         let guarded = |sink: &mut S| work(sink).inspect_err(|_| failed.store(true, Ordering::Relaxed));
@@ -204,7 +218,21 @@ impl Walk<'_> {
         }
     }
 
-    fn unit<S: Sink>(&self, part: usize, start: u64, end: u64, buffer: &mut [u8], sink: &mut S) -> Result<(), Error> {
+    /// The extents as mappings, where the source is mapped.
+    fn map(&self) -> Result<Vec<Mapping>, Error> {
+        let Parts::Mapped(extents) = self.parts else { return Ok(Vec::new()) };
+        extents.iter().map(Mapping::new).collect()
+    }
+
+    fn unit<S: Sink>(
+        &self,
+        part: usize,
+        start: u64,
+        end: u64,
+        buffer: &mut [u8],
+        map: Option<&Mapping>,
+        sink: &mut S,
+    ) -> Result<(), Error> {
         let whole = end - end % self.width;
         if end > whole && self.tail_counts {
             sink.zeros(Place { part, offset: whole }, 1)?;
@@ -217,7 +245,7 @@ impl Walk<'_> {
                 let bytes = slices.get(part).and_then(|slice| slice.get(start as usize..whole as usize));
                 sink.words(Place { part, offset: start }, bytes.ok_or(Error::Shrunk { offset: start })?)
             }
-            Parts::Extents(extents) => {
+            Parts::Extents(extents) | Parts::Mapped(extents) => {
                 let Some(extent) = extents.get(part) else { return Ok(()) };
                 let sparse = self.skip_holes && is_sparse(extent.file);
                 let mut at = start;
@@ -233,6 +261,13 @@ impl Walk<'_> {
                         }
                         run_end = data_end.next_multiple_of(self.width).clamp(at, whole);
                     }
+                    if let Some(map) = map {
+                        if at < run_end {
+                            sink.words(Place { part, offset: at }, map.bytes(at, run_end)?)?;
+                            map.release(at, run_end);
+                        }
+                        at = run_end;
+                    }
                     while at < run_end {
                         let size = (run_end - at).min(buffer.len() as u64) as usize;
                         let Some(piece) = buffer.get_mut(..size) else { return Ok(()) };
@@ -245,6 +280,48 @@ impl Walk<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// An extent in memory.
+struct Mapping {
+    map: Option<memmap2::Mmap>,
+}
+
+impl Mapping {
+    fn new(extent: &Extent<'_>) -> Result<Mapping, Error> {
+        let failed = |source| Error::Read { offset: extent.offset, source };
+        let size = extent.file.metadata().map_err(failed)?.len();
+        if extent.offset.checked_add(extent.size_bytes).is_none_or(|end| end > size) {
+            return Err(Error::Shrunk { offset: size });
+        }
+        let Some(size) = usize::try_from(extent.size_bytes).ok().filter(|size| *size > 0) else {
+            return Ok(Mapping { map: None });
+        };
+        // SAFETY: "mapped by consent": only `Source::Mapped` leads here, whose caller answers for a file that shrinks;
+        // the bytes are only read as numbers, any of which will do.
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::MmapOptions::new().offset(extent.offset).len(size).map(extent.file) };
+        Ok(Mapping { map: Some(map.map_err(failed)?) })
+    }
+
+    fn bytes(&self, start: u64, end: u64) -> Result<&[u8], Error> {
+        let all = self.map.as_deref().unwrap_or_default();
+        all.get(start as usize..end as usize).ok_or(Error::Shrunk { offset: start })
+    }
+
+    /// Lets go of pages that were walked over, so that the file does not count as this process's memory; what is
+    /// needed again comes back from the page cache.
+    fn release(&self, start: u64, end: u64) {
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map {
+            let size = (end - start) as usize;
+            // SAFETY: "backed by the file": a shared mapping that is only read; dropped pages read the same again.
+            #[allow(unsafe_code)]
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start as usize, size) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, end);
     }
 }
 

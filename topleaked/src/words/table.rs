@@ -82,6 +82,11 @@ impl Table {
         Table { slots, used: 0, most_slots, first: range.first, last: range.last(), peak_bytes }
     }
 
+    /// The greatest mixed value that it is responsible for.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The most bytes it has taken so far.
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak_bytes

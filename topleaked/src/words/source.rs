@@ -167,6 +167,15 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Gives every word to one of the workers, each on a thread of its own.
     pub(super) fn run<S: Sink>(&self, task: &Task, sinks: &mut [S]) -> Result<(), Error> {
+        self.run_all(task, sinks)?;
+        if let Parts::Mapped(extents) = self.parts {
+            // A file that lost only a part of its last page gives zeros there, and no signal.
+            extents.iter().try_for_each(Mapping::check_size)?;
+        }
+        Ok(())
+    }
+
+    fn run_all<S: Sink>(&self, task: &Task, sinks: &mut [S]) -> Result<(), Error> {
         let mut first_units = Vec::with_capacity(self.parts.len() + 1);
         let mut units: u64 = 0;
         for part in 0..self.parts.len() {
@@ -290,11 +299,7 @@ struct Mapping {
 
 impl Mapping {
     fn new(extent: &Extent<'_>) -> Result<Mapping, Error> {
-        let failed = |source| Error::Read { offset: extent.offset, source };
-        let size = extent.file.metadata().map_err(failed)?.len();
-        if extent.offset.checked_add(extent.size_bytes).is_none_or(|end| end > size) {
-            return Err(Error::Shrunk { offset: size });
-        }
+        Mapping::check_size(extent)?;
         let Some(size) = usize::try_from(extent.size_bytes).ok().filter(|size| *size > 0) else {
             return Ok(Mapping { map: None });
         };
@@ -302,7 +307,14 @@ impl Mapping {
         // the bytes are only read as numbers, any of which will do.
         #[allow(unsafe_code)]
         let map = unsafe { memmap2::MmapOptions::new().offset(extent.offset).len(size).map(extent.file) };
-        Ok(Mapping { map: Some(map.map_err(failed)?) })
+        let map = map.map_err(|source| Error::Read { offset: extent.offset, source })?;
+        Ok(Mapping { map: Some(map) })
+    }
+
+    fn check_size(extent: &Extent<'_>) -> Result<(), Error> {
+        let metadata = extent.file.metadata().map_err(|source| Error::Read { offset: extent.offset, source })?;
+        let inside = extent.offset.checked_add(extent.size_bytes).is_some_and(|end| end <= metadata.len());
+        if inside { Ok(()) } else { Err(Error::Shrunk { offset: metadata.len() }) }
     }
 
     fn bytes(&self, start: u64, end: u64) -> Result<&[u8], Error> {

@@ -193,7 +193,7 @@ impl Run<'_> {
         let mut narrow = false;
         let mut bits = wanted.max(10);
         let units = self.walk.parts.total_bytes() / UNIT_BYTES;
-        let scouts = n >= SCOUTED_FROM && n <= 1000 && units >= SCOUTED_UNITS;
+        let scouts = (SCOUTED_FROM..=1000).contains(&n) && units >= SCOUTED_UNITS;
         if scouts {
             bits = bits.clamp(SCOUT_BITS, SCOUT_BITS + 1);
         } else if wanted > 20 {

@@ -368,10 +368,10 @@ impl Forest<'_, '_> {
         }
         let referrers = Referrers::new(self, touching);
         let mut list = Vec::new();
-        // By address, whichever of the two kinds a head is.
-        let mut heads = unreferenced.clone();
-        self.cycles.iter().for_each(|head| heads.insert(head));
-        for head in heads.iter().filter(|head| referrers.any(*head)) {
+        for head in unreferenced.iter().filter(|head| referrers.any(*head)) {
+            self.claim::<F>(&referrers, head, head, &mut list);
+        }
+        for head in self.cycles.clone().iter().filter(|head| referrers.any(*head)) {
             self.claim::<F>(&referrers, head, head, &mut list);
         }
         // What is left hangs on cycles that have shared members.

@@ -224,12 +224,9 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
     for id in &leaked {
         let head = graph.clusters.head(AllocId(*id)).expect("a leaked allocation has a head").0;
         prop_assert!(reach[&head].contains(id), "{head} does not reach {id}");
-        let lowest = unreferenced.iter().find(|head| reach[head].contains(id));
-        if let Some(lowest) = lowest {
-            let rank = |head: u32| (!unreferenced.contains(&head), head);
-            prop_assert!(rank(head) <= rank(*lowest) || graph.clusters.cycles().contains(AllocId(head)));
-        } else {
-            prop_assert!(graph.clusters.cycles().contains(AllocId(head)));
+        match unreferenced.iter().find(|head| reach[head].contains(id)) {
+            Some(lowest) => prop_assert_eq!(head, *lowest),
+            None => prop_assert!(graph.clusters.cycles().contains(AllocId(head))),
         }
     }
     for id in world.table.ids().filter(|id| !leaked.contains(&id.0)) {

@@ -17,6 +17,9 @@ const BELOW_THREAD_POINTER: u64 = 256 << 10;
 const ABOVE_THREAD_POINTER: u64 = 16 << 10;
 /// Without a tunable, chunks up to about 1 KiB are cached, from 2.42 on with one up to 4 MiB.
 const LARGEST_CACHED: u64 = 4 << 20;
+/// A chunk may be larger than asked for by its alignment and by a rest too small to be one, in bytes: seen with glibc
+/// 2.43 for i386.
+const ROUNDING: u32 = 40;
 /// Addresses of the first page are no marks.
 const PAGE: u64 = super::chunks::PAGE;
 /// A list in a cache is not longer than the largest count.
@@ -97,10 +100,9 @@ pub(super) fn settle_caches(
     let width = reader.width();
     let mut candidates: Vec<Cache> = Vec::new();
     let size_column = table.size_column();
-    // A chunk may be one alignment larger than asked for, where a smaller rest could not be a chunk.
     let wanted: Vec<(u32, u32)> = CACHE_LAYOUTS
         .iter()
-        .map(|layout| (layout.bytes(width) as u32, (layout.bytes(width) + 3 * width + 8) as u32))
+        .map(|layout| (layout.bytes(width) as u32, layout.bytes(width) as u32 + ROUNDING))
         .collect();
     let (least, most) = (wanted.iter().map(|range| range.0).min(), wanted.iter().map(|range| range.1).max());
     let (Some(least), Some(most)) = (least, most) else { return };

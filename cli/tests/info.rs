@@ -62,6 +62,30 @@ fn a_crash_is_told_in_its_first_lines() {
 }
 
 #[test]
+fn a_program_started_by_a_link_is_called_by_the_links_name() {
+    use std::os::unix::fs::symlink;
+    let program = compile("box-of-programs", "c", NULL, &Build { compiler: "cc", options: &["-O1"] });
+    let folder = scratch_folder();
+    let link = folder.join("cache-server");
+    symlink(&program.path, &link).unwrap();
+    let dead = crash(&testkit::native::Program { path: link }, &[]);
+    let told = text(&info(&dead.core, &[]));
+    assert!(told.starts_with("cache-server was ended by SIGSEGV"), "{told}");
+    assert!(told.contains(&format!("  program  {}\n", program.path.display())), "{told}");
+    // What the program calls itself in its arguments alone is no name.
+    let core = |command: &[u8]| {
+        let path = folder.join("core");
+        let builder = CoreBuilder::new(Shape::LITTLE_64, 62).thread(1, 6, &[0x40_0000; 27]);
+        let builder = builder.process(1, command, b"nginx: worker").memory(0x50_0000, R | W, &[0; 64]);
+        std::fs::write(&path, builder.build()).unwrap();
+        text(&info(&path, &[]))
+    };
+    assert!(core(b"nginx").starts_with("nginx was ended"), "{}", core(b"nginx"));
+    assert!(core(b"other").starts_with("other was ended"), "{}", core(b"other"));
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
 fn what_is_missing_comes_with_what_would_help() {
     let program = compile("null-member", "c", NULL, &Build { compiler: "cc", options: &["-O1", "-s"] });
     let dead = crash(&program, &[]);

@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use common::{Folder, answer, words};
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ fn schemas() -> BTreeMap<String, Value> {
 }
 
 /// Checks `value` against the part of JSON Schema that the page uses; anything else in a schema is an error of the page.
-fn check(value: &Value, schema: &Value, place: &str) -> Result<(), String> {
+fn check(value: &Value, schema: &Value, all: &BTreeMap<String, Value>, place: &str) -> Result<(), String> {
     for (keyword, wanted) in schema.as_object().ok_or(format!("{place}: the schema is no object"))? {
         match (keyword.as_str(), wanted) {
             ("type", Value::String(name)) => {
@@ -41,6 +43,9 @@ fn check(value: &Value, schema: &Value, place: &str) -> Result<(), String> {
                     return Err(format!("{place}: {value} is not of type {name}"));
                 }
             }
+            ("$ref", Value::String(name)) => {
+                check(value, all.get(name).ok_or(format!("{place}: the page has no {name}"))?, all, place)?;
+            }
             ("const", wanted) if value == wanted => {}
             ("enum", Value::Array(allowed)) if allowed.contains(value) => {}
             ("pattern", Value::String(pattern)) if matches_pattern(value, pattern) => {}
@@ -54,12 +59,12 @@ fn check(value: &Value, schema: &Value, place: &str) -> Result<(), String> {
             ("properties", Value::Object(members)) => {
                 for (name, member) in value.as_object().into_iter().flatten() {
                     let schema = members.get(name).ok_or(format!("{place}: the page does not name {name}"))?;
-                    check(member, schema, &format!("{place}.{name}"))?;
+                    check(member, schema, all, &format!("{place}.{name}"))?;
                 }
             }
             ("items", schema) => {
                 for (at, item) in value.as_array().into_iter().flatten().enumerate() {
-                    check(item, schema, &format!("{place}[{at}]"))?;
+                    check(item, schema, all, &format!("{place}[{at}]"))?;
                 }
             }
             (keyword, wanted) => return Err(format!("{place}: {value} is against {keyword} {wanted}")),
@@ -87,8 +92,8 @@ fn checked(arguments: &[&str], result: &str) -> Value {
     let schemas = schemas();
     let value: Value = serde_json::from_str(&answer(arguments)).unwrap();
     let mut envelope = schemas["envelope"].clone();
-    envelope["properties"]["result"] = schemas[result].clone();
-    check(&value, &envelope, "output").unwrap_or_else(|fault| panic!("{fault}\n{value:#}"));
+    envelope["properties"]["result"] = json!({"$ref": result});
+    check(&value, &envelope, &schemas, "output").unwrap_or_else(|fault| panic!("{fault}\n{value:#}"));
     value
 }
 
@@ -115,26 +120,61 @@ fn a_search_is_as_the_page_says() {
     }
 }
 
+/// The demo's dump and its program, as they are bundled.
+fn demo() -> (String, String) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/demo");
+    let named = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let scratch = testkit::native::folder().join("json-schema");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let program = scratch.join(format!("server-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let unpacked = Command::new("xz").args(["-dc", &named("server.xz")]).output().unwrap();
+    assert!(unpacked.status.success(), "{unpacked:?}");
+    std::fs::write(&program, unpacked.stdout).unwrap();
+    (named("demo.core.xz"), program.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_verbs_are_as_the_page_says() {
+    let (core, program) = demo();
+    let about = checked(&["info", &core, "--exe", &program, "--json"], "info");
+    assert_eq!(about["result"]["modules"][0]["evidence"], "build-id");
+    let leaks = checked(&["leaks", &core, "--exe", &program, "--addresses", "--json"], "leaks");
+    let leaked = leaks["result"]["leaked"]["count"].as_u64().unwrap();
+    assert!(leaked > 0);
+    assert_eq!(leaks["result"]["addresses"].as_array().unwrap().len() as u64, leaked);
+    let address = leaks["result"]["addresses"][0].as_str().unwrap();
+    let explained = checked(&["explain", &core, address, "--exe", &program, "--json"], "explain");
+    assert_eq!(explained["result"]["allocation"]["reachability"], "leaked");
+    let heap = checked(&["heap", &core, "--exe", &program, "--json"], "heap");
+    assert_eq!(heap["result"]["used"], leaks["result"]["used"]);
+    checked(&["top", &core, "--exe", &program, "--json"], "top");
+    let layout = checked(&["layout", &program, "game::TcpClient", "--json"], "layout");
+    assert_eq!(layout["result"]["types"][0]["name"], "game::TcpClient");
+    std::fs::remove_file(program).unwrap();
+}
+
 #[test]
 fn a_diagnostic_is_as_the_page_says() {
     let schemas = schemas();
     let row = json!([{"code": "stack-missing", "at": "thread 7", "effect": "leaks may be overstated"}]);
     let schema = &schemas["envelope"]["properties"]["diagnostics"];
-    check(&row, schema, "diagnostics").unwrap();
-    assert!(check(&json!([{"code": "Stack missing", "at": "", "effect": ""}]), schema, "diagnostics").is_err());
+    check(&row, schema, &schemas, "diagnostics").unwrap();
+    let fault = json!([{"code": "Stack missing", "at": "", "effect": ""}]);
+    assert!(check(&fault, schema, &schemas, "diagnostics").is_err());
 }
 
 #[test]
 fn the_check_sees_faults() {
-    let schema = &schemas()["classic"];
+    let schemas = schemas();
+    let schema = &schemas["classic"];
     let good = json!({"words": [], "total_words": 0, "distinct_shown": 0});
-    check(&good, schema, "result").unwrap();
+    check(&good, schema, &schemas, "result").unwrap();
     for fault in [
         json!({"words": [], "total_words": 0}),
         json!({"words": [], "total_words": 0, "distinct_shown": 0, "more": 1}),
         json!({"words": {}, "total_words": 0, "distinct_shown": 0}),
         json!({"words": [{"value": "7", "count": 1, "kind": "small"}], "total_words": 0, "distinct_shown": 0}),
     ] {
-        assert!(check(&fault, schema, "result").is_err(), "{fault}");
+        assert!(check(&fault, schema, &schemas, "result").is_err(), "{fault}");
     }
 }

@@ -117,30 +117,6 @@ const NEEDS: &[Need] = &[
         packages: &["g++-{v}-s390x-linux-gnu"],
     },
     Need {
-        what: "zstd",
-        why: "compresses the dumps that the tests read",
-        probe: Probe::Program("zstd"),
-        packages: &["zstd"],
-    },
-    Need {
-        what: "lz4",
-        why: "compresses the dumps that the tests read",
-        probe: Probe::Program("lz4"),
-        packages: &["lz4"],
-    },
-    Need {
-        what: "xz",
-        why: "compresses the dumps that the tests read",
-        probe: Probe::Program("xz"),
-        packages: &["xz-utils"],
-    },
-    Need {
-        what: "bzip2",
-        why: "compresses the dumps that the tests read",
-        probe: Probe::Program("bzip2"),
-        packages: &["bzip2"],
-    },
-    Need {
         what: "setpriv",
         why: "runs the program as a user who may not read a file",
         probe: Probe::Program("setpriv"),

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
-/// Bytes that segments refer to by offset.
-#[derive(Debug)]
-pub struct Backing(Inner);
+/// Bytes that segments refer to by offset. A clone is another handle to the same bytes.
+#[derive(Clone, Debug)]
+pub struct Backing(Arc<Inner>);
 
 #[derive(Debug)]
 enum Inner {
@@ -27,14 +28,7 @@ impl Backing {
     /// # Errors
     /// What the system says of the mapping; an empty file gives an empty backing.
     pub fn map(file: File) -> io::Result<Backing> {
-        if file.metadata()?.len() == 0 {
-            return Ok(Backing(Inner::Memory(Vec::new())));
-        }
-        // SAFETY: the mapping is private and read-only. That another process may change the file
-        // under it is accepted: every value read from a dump is treated as hostile, whenever it is read.
-        #[allow(unsafe_code)]
-        let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Backing(Inner::Mapped { file: Some(file), map }))
+        Backing::map_and(file, Some)
     }
 
     /// Maps all of a regular file and closes it: a process may have more modules than open files are allowed.
@@ -42,20 +36,28 @@ impl Backing {
     /// # Errors
     /// As [`Backing::map`].
     pub fn map_closed(file: File) -> io::Result<Backing> {
-        Ok(match Backing::map(file)?.0 {
-            Inner::Mapped { map, .. } => Backing(Inner::Mapped { file: None, map }),
-            memory => Backing(memory),
-        })
+        Backing::map_and(file, |_| None)
+    }
+
+    fn map_and(file: File, keep: fn(File) -> Option<File>) -> io::Result<Backing> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Backing::memory(Vec::new()));
+        }
+        // SAFETY: the mapping is private and read-only. That another process may change the file
+        // under it is accepted: every value read from a dump is treated as hostile, whenever it is read.
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Backing(Arc::new(Inner::Mapped { file: keep(file), map })))
     }
 
     /// Takes bytes that are in memory already.
     pub fn memory(bytes: Vec<u8>) -> Backing {
-        Backing(Inner::Memory(bytes))
+        Backing(Arc::new(Inner::Memory(bytes)))
     }
 
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.0 {
+        match &*self.0 {
             Inner::Mapped { map, .. } => map,
             Inner::Memory(bytes) => bytes,
         }
@@ -63,7 +65,7 @@ impl Backing {
 
     /// The file behind the bytes, where it was kept open; `None` also where they are in memory.
     pub fn file(&self) -> Option<&File> {
-        match &self.0 {
+        match &*self.0 {
             Inner::Mapped { file, .. } => file.as_ref(),
             Inner::Memory(_) => None,
         }

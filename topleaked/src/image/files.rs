@@ -29,6 +29,20 @@ pub struct SearchPaths {
     pub symbol_dirs: Vec<PathBuf>,
 }
 
+impl SearchPaths {
+    /// Opens a regular file in one of the places that these paths lead to: below the sysroot, neither links nor `..` lead out of it.
+    ///
+    /// # Errors
+    /// As [`open_regular`].
+    pub fn open(&self, path: &Path) -> Result<File, Refusal> {
+        let below = self.sysroot.as_ref().and_then(|root| Some((root, path.strip_prefix(root).ok()?)));
+        match below {
+            Some((root, inside)) => open_named(&name_inside(root, inside)?).map(|opened| opened.file),
+            None => open_regular(path),
+        }
+    }
+}
+
 /// A file that was found for a module.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundFile {

@@ -2,7 +2,8 @@
 //!
 //! Searched as gdb does ("Debugging Information in Separate Files"): the module's own file, MiniDebugInfo in it, a
 //! debug file by build id, a debug file by `.gnu_debuglink`; where no file is to be had, the dynamic linker's
-//! table in the dump. Paths are strings from a stranger: [`open_regular`] opens regular files alone.
+//! table in the dump. Paths are strings from a stranger: [`SearchPaths::open`] opens regular files alone, and below
+//! the sysroot nothing outside of it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,9 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::image::{
-    Backing, BuildId, Image, Module, ModuleRole, ModuleSegmentKind, Refusal, SearchPaths, open_regular,
-};
+use crate::image::{Backing, BuildId, Image, Module, ModuleRole, ModuleSegmentKind, Refusal, SearchPaths};
 use crate::task::Diagnostic;
 
 use super::elf::{ElfFile, Section, SectionKind, unpack_xz};
@@ -117,7 +116,8 @@ impl Reader<'_> {
             return Some((Arc::new(Backing::memory(bytes.to_vec())), None));
         }
         if let Some(found) = &self.module.file.found {
-            let bytes = open_regular(&found.path).ok().and_then(|file| Backing::map(file).ok())?;
+            // The bytes that were held to the build id, not what the path may name by now.
+            let bytes = self.image.space().backing(found.backing).clone();
             return Some((Arc::new(bytes), Some(found.path.clone())));
         }
         self.own_file_by_layout()
@@ -128,7 +128,7 @@ impl Reader<'_> {
         let unknown = |refusal: &Refusal| *refusal == Refusal::ModuleBuildIdUnknown;
         let refused = self.module.file.refused.iter().filter(|(_, refusal)| unknown(refusal));
         let (path, bytes) = refused.take(4).find_map(|(path, _)| {
-            let bytes = open_regular(path).ok().and_then(|file| Backing::map(file).ok())?;
+            let bytes = self.search.open(path).ok().and_then(|file| Backing::map_closed(file).ok())?;
             let file = ElfFile::parse(bytes.bytes())?;
             let loads: Vec<_> = self
                 .module
@@ -324,8 +324,8 @@ impl Reader<'_> {
 
     /// Opens a debug file and holds it to the module: the same build id, or where one of both has none, the checksum.
     fn open_debug_file(&mut self, place: &Path, checksum: Option<u32>) -> Option<Arc<Backing>> {
-        let bytes = match open_regular(place) {
-            Ok(file) => Backing::map(file).ok()?,
+        let bytes = match self.search.open(place) {
+            Ok(file) => Backing::map_closed(file).ok()?,
             Err(Refusal::Unreadable(_)) => return None,
             Err(refusal) => {
                 let why = match refusal {

@@ -6,12 +6,14 @@ use std::io;
 use crate::image::MemoryKind;
 
 use super::super::{Bytes, Column, Grouped, Look, SafeText, Share, Table};
-use super::{Info, MemoryRow, ModuleRow, ThreadRow};
+use super::{Info, MemoryRow, ModuleRow, ProcessRow, ThreadRow};
 
 /// So many threads and modules are shown unless all are asked for.
 const SHOWN: usize = 20;
 /// So many digits of a build id are shown where the whole does not fit.
 const SHORT_BUILD_ID: usize = 12;
+/// So many characters of a function's name are shown unless all is asked for: names of templates fill pages.
+const SHOWN_NAME: usize = 100;
 /// From this width on, a whole build id fits.
 const WIDE: u16 = 150;
 
@@ -36,11 +38,7 @@ fn safe(text: &str) -> SafeText<'_> {
 
 fn death(info: &Info, out: &mut dyn io::Write) -> io::Result<()> {
     let process = &info.process;
-    let path = process.executable.as_deref().unwrap_or(&process.command);
-    let name = match path.rsplit('/').next() {
-        Some("") | None => "the process",
-        Some(name) => name,
-    };
+    let name = called(process);
     match &process.signal {
         None => writeln!(out, "{} was dumped while it ran: no signal ended it", safe(name))?,
         Some(signal) => {
@@ -66,6 +64,28 @@ fn death(info: &Info, out: &mut dyn io::Write) -> io::Result<()> {
     let target = &info.target;
     let pid = process.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
     writeln!(out, "  process  {pid}, {}, {}-bit, {}-endian", target.machine, target.class, target.endian)
+}
+
+/// The name that people know the process by: the one that it was started by, where the kernel's record agrees (`redis-server`
+/// may be a link to `redis-check-rdb`, and `sh` one to a box of many programs), else its file's.
+fn called(process: &ProcessRow) -> &str {
+    fn last(path: &str) -> &str {
+        path.rsplit('/').next().unwrap_or(path)
+    }
+    // A program that rewrites its arguments keeps its name in front: `nginx: worker process`.
+    let started = process.arguments.first().and_then(|argument| argument.split([' ', ':']).next()).map_or("", last);
+    // The kernel keeps 15 bytes of it.
+    let recorded = |name: &str| match process.command.len() {
+        0 => false,
+        15 => name.starts_with(&process.command),
+        _ => name == process.command,
+    };
+    let path = process.executable.as_deref().unwrap_or(&process.command);
+    match (recorded(started), last(path)) {
+        (true, _) => started,
+        (false, "") => "the process",
+        (false, name) => name,
+    }
 }
 
 /// As one would type it into a shell.
@@ -120,11 +140,24 @@ fn memory(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
     Ok(())
 }
 
+/// A long name without its middle: its beginning tells the class, its end the function.
+fn shortened(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= SHOWN_NAME {
+        return name.to_owned();
+    }
+    let half = SHOWN_NAME / 2;
+    let head: String = name.chars().take(half).collect();
+    let tail: String = name.chars().skip(count - half).collect();
+    format!("{head}…{tail}")
+}
+
 /// Where a thread was: the function, else the place in the module, else the address.
-fn place(thread: &ThreadRow) -> String {
+fn place(thread: &ThreadRow, all: bool) -> String {
     let module = thread.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
     let offset = thread.offset.map(|offset| format!("+{offset:#x}")).unwrap_or_default();
-    match (&thread.function, module, thread.pc) {
+    let function = thread.function.as_ref().map(|function| if all { function.clone() } else { shortened(function) });
+    match (function, module, thread.pc) {
         (Some(function), Some(module), _) => format!("{function}{offset} ({module})"),
         (Some(function), None, _) => format!("{function}{offset}"),
         (None, Some(module), _) => format!("{module}{offset}"),
@@ -141,12 +174,12 @@ fn threads(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> 
     // The thread that died, then the others by where they were, most first.
     let mut groups: Vec<(String, Vec<&ThreadRow>)> = Vec::new();
     if info.all || count <= SHOWN {
-        groups.extend(info.threads.iter().map(|thread| (place(thread), vec![thread])));
+        groups.extend(info.threads.iter().map(|thread| (place(thread, info.all), vec![thread])));
     } else {
-        groups.extend(info.threads.first().map(|thread| (place(thread), vec![thread])));
+        groups.extend(info.threads.first().map(|thread| (place(thread, info.all), vec![thread])));
         let mut by_place: BTreeMap<String, Vec<&ThreadRow>> = BTreeMap::new();
         for thread in info.threads.iter().skip(1) {
-            by_place.entry(place(thread)).or_default().push(thread);
+            by_place.entry(place(thread, info.all)).or_default().push(thread);
         }
         let mut others: Vec<_> = by_place.into_iter().collect();
         others.sort_by(|left, right| right.1.len().cmp(&left.1.len()).then_with(|| left.0.cmp(&right.0)));
@@ -222,6 +255,10 @@ fn modules(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> 
 fn symbols(module: &ModuleRow) -> String {
     let found = |source: &str| module.symbols.iter().find(|symbols| symbols.source == source);
     let at = |path: &Option<String>| match path {
+        // The rest of such a path is the build id, which stands beside it.
+        Some(path) if path.contains("/.build-id/") => {
+            format!(" in {}", path.split("/.build-id/").next().unwrap_or(path))
+        }
         Some(path) if *path != module.path => format!(" in {path}"),
         _ => String::new(),
     };

@@ -131,6 +131,44 @@ fn a_debug_file_is_found_by_build_id_and_by_its_link() {
 }
 
 #[test]
+fn links_below_the_sysroot_are_followed_inside_of_it_alone() {
+    use std::os::unix::fs::symlink;
+    let (folder, program) = copy_of(&build(&["-O1", "-g"]));
+    let debug = folder.join("outside.debug");
+    run("objcopy", &[Path::new("--only-keep-debug"), &program.path, &debug]);
+    run("strip", &[&program.path]);
+    let crash = crash(&program, &[]);
+    let build_id = open(&crash.core, &SearchPaths::default()).executable().unwrap().1.build_id.clone().unwrap();
+    let build_id = build_id.to_string();
+
+    // The program where its path leads to by an absolute link, as the sysroot's own programs see it.
+    let sysroot = folder.join("root");
+    let recorded = sysroot.join(program.path.strip_prefix("/").unwrap());
+    std::fs::create_dir_all(recorded.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(sysroot.join("store")).unwrap();
+    symlink("/store/named", &recorded).unwrap();
+    std::fs::rename(&program.path, sysroot.join("store/named")).unwrap();
+    let place = sysroot.join("usr/lib/debug/.build-id").join(&build_id[..2]);
+    std::fs::create_dir_all(&place).unwrap();
+    let link = place.join(format!("{}.debug", &build_id[2..]));
+
+    // A debug file that lies outside, however right it is.
+    symlink(&debug, &link).unwrap();
+    let search = SearchPaths { sysroot: Some(sysroot.clone()), ..SearchPaths::default() };
+    let image = open(&crash.core, &search);
+    let symbols = Symbols::new(&image, search.clone());
+    let (exe, _) = image.executable().unwrap();
+    let kinds: Vec<_> = symbols.sources(exe).iter().map(|source| source.kind).collect();
+    assert_eq!(kinds, [SourceKind::OwnFileDynamic], "{:?}", symbols.sources(exe));
+
+    // The same file inside.
+    std::fs::remove_file(&link).unwrap();
+    std::fs::rename(&debug, sysroot.join("store/named.debug")).unwrap();
+    symlink("/store/named.debug", &link).unwrap();
+    assert_all_named(&crash, &search, SourceKind::DebugFile);
+}
+
+#[test]
 fn a_file_of_another_build_is_refused_and_both_are_named() {
     let (folder, program) = copy_of(&build(&["-O1", "-g"]));
     run("strip", &[&program.path]);

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::addr::ByteOrder;
-use crate::image::{Backing, Image, open_regular};
+use crate::image::{Backing, Image};
 use crate::task::Diagnostic;
 
 pub use find::{Found, FoundLayout, FoundName};
@@ -158,24 +158,14 @@ impl DebugInfo {
     /// Opens the debug information of a dump's modules, from the files that the image found for them.
     pub fn of_image(image: &Image) -> DebugInfo {
         let mut inputs = Vec::new();
-        let mut unmapped = Vec::new();
         for module in image.modules() {
             let Some(found) = &module.file.found else { continue };
             let label = String::from_utf8_lossy(module.name()).into_owned();
-            // The image has checked that it is the module's file; it is mapped once more, since it is needed for longer.
-            match open_regular(&found.path).ok().and_then(|file| Backing::map(file).ok()) {
-                Some(file) => {
-                    let path = Some(found.path.clone());
-                    inputs.push(DebugInput { label, path, file: Arc::new(file), bias: module.bias });
-                }
-                None => unmapped.push(label),
-            }
+            // The bytes that the image has held to the module, not what the path may name by now.
+            let file = Arc::new(image.space().backing(found.backing).clone());
+            inputs.push(DebugInput { label, path: Some(found.path.clone()), file, bias: module.bias });
         }
-        let mut info = DebugInfo::open(inputs);
-        for label in unmapped {
-            info.diagnose("debug-info-unreadable", label, "its types are missing");
-        }
-        info
+        DebugInfo::open(inputs)
     }
 
     /// What was not to be had, and what that does to the answers.

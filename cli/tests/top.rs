@@ -146,6 +146,10 @@ fn a_module_can_be_asked_for() {
     let foreign = named(&dead.core, &["--module", "libc.so.6", "-n", "1000"]);
     assert!(CLASSES.iter().all(|(class, _)| count_of(&foreign, class).is_none()), "{foreign:?}");
     assert!(!foreign.is_empty(), "libc points at itself");
+    let ours = named(&dead.core, &["--module", "top-truth", "--kind", "vtable"]);
+    assert_counts(&ours, CLASSES);
+    let foreign = named(&dead.core, &["--module", "libc.so.6", "--kind", "vtable", "-n", "1000"]);
+    assert!(CLASSES.iter().all(|(class, _)| count_of(&foreign, class).is_none()), "{foreign:?}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_topleaked"));
     let output = command.arg("top").arg(&dead.core).args(["--module", "nosuch"]).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{output:?}");

@@ -6,6 +6,7 @@ use topleaked::image::{Image, MemoryKind, ModuleId};
 use topleaked::insight::{Reader, TopQuestion, WordKind, top_words};
 use topleaked::report::{Report, SafeText, TopWords, WriteGdb as _};
 use topleaked::session::Session;
+use topleaked::task::Diagnostic;
 use topleaked::types::Vtables;
 
 use crate::dump::Dump;
@@ -66,6 +67,16 @@ impl Verb for Top {
         let answer = terminal::with_progress(&task, || top_words(&reader, &question, &task))?;
         let mut diagnostics = session.diagnostics();
         diagnostics.extend(vtables.diagnostics());
+        if answer.cut {
+            diagnostics.push(Diagnostic {
+                code: "rare-words-unread",
+                at: "the words".to_owned(),
+                effect:
+                    "only the most frequent fit in the memory budget; rarer ones that were asked for may be missing \
+                         (--memory gives more)"
+                        .to_owned(),
+            });
+        }
         let mut report = Report::new("top", &self.dump.core, TopWords::new(&answer, image.target()));
         report.complete = !image.truncated();
         report.diagnostics = diagnostics;

@@ -254,6 +254,11 @@ impl<'s, 'i> Reader<'s, 'i> {
             .unwrap_or(Reading::Number(word))
     }
 
+    /// What `word` is wherever it was found; `None` where that makes a difference: for what may be a size field.
+    pub(super) fn read_value(&self, word: u64) -> Option<Reading> {
+        read_chunk_size(word, self.image.target().width).is_none().then(|| self.read(word, &[]))
+    }
+
     fn read_address(&self, addr: Addr, region: &Region) -> Reading {
         if let Some(vtable) = self.vtables.classify(addr) {
             return Reading::Vtable { name: vtable.to_string(), named: vtable.class.is_some() };
@@ -332,7 +337,7 @@ fn is_heap_word(found_in: &[(MemoryKind, u64)]) -> bool {
 }
 
 /// The largest chunk that the default threshold for mapping leaves in a heap, rounded up: 128 KiB and a page.
-const LARGEST_CHUNK_BYTES: u64 = 0x2_1000;
+pub(super) const LARGEST_CHUNK_BYTES: u64 = 0x2_1000;
 
 /// A size field of glibc's malloc (malloc/malloc.c, `struct malloc_chunk`, `mchunk_size`): a multiple of twice the width, with
 /// flags in the low three bits: 1 the chunk in front is in use, 2 mapped, 4 not from the main arena. Only fields with flag 1 and

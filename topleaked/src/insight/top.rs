@@ -1,12 +1,12 @@
 //! The most frequent words of a process, each read for a person.
 
-use crate::addr::Span;
+use crate::addr::{Addr, Span};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::Task;
 use crate::words::{Count, Keep, Question, Tail, count_given, count_words};
 
 use super::pieces::MemoryPieces;
-use super::reading::{Reader, Reading, WordKind};
+use super::reading::{LARGEST_CHUNK_BYTES, Reader, Reading, WordKind};
 
 /// What [`top_words`] is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -95,6 +95,9 @@ pub struct TopAnswer {
     pub total_words: u64,
     /// What was left out.
     pub noise: Noise,
+    /// Whether fewer words than wanted were found among those that the memory budget allows to be read: rarer ones may
+    /// be of the kind as well.
+    pub cut: bool,
 }
 
 /// Why there is no answer.
@@ -102,6 +105,14 @@ pub type TopError = crate::words::Error;
 
 /// A count of a few hundred words costs hardly more than one of ten, so noise is outnumbered at the first try.
 const LEAST_COUNTED: u64 = 96;
+
+/// Words that are looked up at once where more and more are wanted.
+const MOST_LOOKED_UP: usize = 1 << 16;
+
+/// The most words that are read: the engine has 16 bytes for each in a quarter of the budget, twice over while it sorts.
+fn most_counted(task: &Task) -> u64 {
+    (task.memory_budget_bytes / 128).max(LEAST_COUNTED)
+}
 
 /// Counts the process's words by virtual address and reads the most frequent ones.
 ///
@@ -111,23 +122,29 @@ pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -
     let image = reader.image();
     let pieces = MemoryPieces::of_regions(image, |region| question.looks_in(region.kind));
     let within = value_spans(reader, question);
-    let mut counted =
-        question.n.saturating_mul(4).max(LEAST_COUNTED).min(question.n.max(LEAST_COUNTED).saturating_add(4096));
+    let keep = within.as_deref().map_or(Keep::All, Keep::Within);
+    let most = most_counted(task).max(question.n);
+    let few = question.n.saturating_mul(4).max(LEAST_COUNTED);
+    // Where most words are passed over, counting all that are left costs no more than counting few.
+    let mut counted = if within.is_some() { most } else { few.min(question.n.saturating_add(4096)).min(most) };
     loop {
-        let keep = within.as_deref().map_or(Keep::All, Keep::Within);
-        let n = if within.is_some() { u64::MAX } else { counted };
-        let words = Question { n, target: image.target(), tail: Tail::Ignore, keep, isa: None };
+        let words = Question { n: counted, target: image.target(), tail: Tail::Ignore, keep, isa: None };
         let counts = count_words(pieces.source(), &words, task)?;
-        let exhausted = within.is_some() || (counts.top.len() as u64) < counted;
-        let mut answer = TopAnswer { words: Vec::new(), total_words: counts.total_words, noise: Noise::default() };
-        if pick(reader, question, &counts.top, &mut answer, task)? || exhausted {
+        let exhausted = (counts.top.len() as u64) < counted;
+        let mut answer =
+            TopAnswer { words: Vec::new(), total_words: counts.total_words, noise: Noise::default(), cut: false };
+        let found = pick(reader, question, &counts.top, &mut answer, task)?;
+        if found || exhausted || counted >= most {
+            answer.cut = !found && !exhausted;
             return Ok(answer);
         }
-        counted = counted.saturating_mul(16);
+        counted = counted.saturating_mul(16).min(most);
     }
 }
 
 /// Reads words in their order until `n` are found; whether they were.
+///
+/// Only words that may be wanted are looked up in memory: whatever is asked for, that is few walks.
 fn pick(
     reader: &Reader<'_, '_>,
     question: &TopQuestion,
@@ -135,25 +152,51 @@ fn pick(
     answer: &mut TopAnswer,
     task: &Task,
 ) -> Result<bool, TopError> {
-    let batch = usize::try_from(question.n.max(LEAST_COUNTED)).unwrap_or(usize::MAX);
-    for counts in counts.chunks(batch) {
-        let found_in = find_memory(reader.image(), question, counts, task)?;
-        for (count, memory) in counts.iter().zip(found_in) {
+    let wanted = |reading: &Reading| match question.kinds.is_empty() {
+        true => question.noise || !reading.is_noise(),
+        false => question.kinds.contains(&reading.kind()),
+    };
+    let mut most = usize::try_from(question.n.max(LEAST_COUNTED)).unwrap_or(usize::MAX);
+    let mut rest = counts;
+    while !rest.is_empty() {
+        // Up to `most` words to be looked up, and those between them that no memory can make wanted.
+        let mut looked_up = Vec::new();
+        let mut passed_over = Vec::new();
+        let mut taken = 0;
+        for count in rest {
+            if looked_up.len() >= most {
+                break;
+            }
+            taken += 1;
+            let reading = reader.read_value(count.value).filter(|reading| !wanted(reading));
+            match reading {
+                Some(reading) if reading.is_noise() => passed_over.push((looked_up.len(), count.count, reading)),
+                Some(_) => {}
+                None => looked_up.push(*count),
+            }
+        }
+        rest = rest.get(taken..).unwrap_or_default();
+        let found_in = find_memory(reader.image(), question, &looked_up, task)?;
+        let mut passed_over = passed_over.into_iter().peekable();
+        for (at, (count, memory)) in looked_up.iter().zip(found_in).enumerate() {
+            while let Some((_, count, reading)) = passed_over.next_if(|(before, ..)| *before <= at) {
+                answer.noise.add(&reading, count);
+            }
             if answer.words.len() as u64 >= question.n {
                 return Ok(true);
             }
             let reading = reader.read(count.value, &memory);
-            let wanted = if question.kinds.is_empty() {
-                question.noise || !reading.is_noise()
-            } else {
-                question.kinds.contains(&reading.kind())
-            };
-            if wanted {
+            if wanted(&reading) {
                 answer.words.push(FoundWord { value: count.value, count: count.count, reading, memory });
             } else {
                 answer.noise.add(&reading, count.count);
             }
         }
+        if answer.words.len() as u64 >= question.n {
+            return Ok(true);
+        }
+        passed_over.for_each(|(_, count, reading)| answer.noise.add(&reading, count));
+        most = most.saturating_mul(4).min(MOST_LOOKED_UP.max(most));
     }
     Ok(answer.words.len() as u64 >= question.n)
 }
@@ -203,16 +246,22 @@ fn value_spans(reader: &Reader<'_, '_>, question: &TopQuestion) -> Option<Vec<Sp
     for kind in &question.kinds {
         match kind {
             WordKind::Vtable => spans.extend(reader.vtables().candidate_ranges()),
-            // A word that reads as a number, as text or as noise is no address of the process.
-            WordKind::Zero | WordKind::Small | WordKind::ChunkSize | WordKind::Text | WordKind::Other => {
+            WordKind::Zero => spans.extend(Span::with_size(Addr(0), 1)),
+            WordKind::ChunkSize => spans.extend(Span::with_size(Addr(0), LARGEST_CHUNK_BYTES + 8)),
+            // Numbers and text have no range, and pointers into heaps are among the most frequent words of all.
+            WordKind::Small | WordKind::Text | WordKind::Heap | WordKind::Other => {
                 return question.module.is_some().then(|| joined(regions(&of_module)));
             }
-            kind => spans.extend(regions(&|region| of_module(region) && address_kind(region.kind) == *kind)),
+            kind => spans.extend(regions(&|region| address_kind(region.kind) == *kind)),
         }
     }
     if question.kinds.is_empty() {
         question.module?;
-        spans = regions(&of_module);
+        return Some(joined(regions(&of_module)));
+    }
+    if question.module.is_some() {
+        let of_module = joined(regions(&of_module));
+        spans = spans.iter().flat_map(|span| of_module.iter().filter_map(|other| span.intersection(*other))).collect();
     }
     Some(joined(spans))
 }
@@ -240,7 +289,6 @@ fn joined(mut spans: Vec<Span>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::Addr;
 
     #[test]
     fn spans_that_touch_are_joined() {

@@ -48,6 +48,20 @@ fn top(name: &str, data: &'static str, n: u64, isa: Isa) -> Row {
     Row { name: name.to_owned(), data, isa, run: Box::new(run) }
 }
 
+/// A member of that many bytes after the hottest vtable: the first 4 are one of five states, the next 4 differ.
+fn members(name: &str, size_bytes: u8) -> Row {
+    let run = move |data: &Data, file: &File, task: &Task| {
+        let extent = Extent { file, offset: 0, size_bytes: file.metadata()?.len() };
+        let member = Some(MemberAt { offset: 8, member: Member::Bits(size_bytes) });
+        let search = Search { value: VTABLE, member, n: 10, target: Target::LITTLE_8, tail: Tail::Zero, isa: None };
+        let counts = count_members(Source::Mapped(&[extent]), &search, task)?;
+        let known = data.top.iter().find(|(value, _)| *value == VTABLE).map_or(0, |(_, count)| *count);
+        ensure!(counts.matches == known, "{} matches, {known} by a plain sort", counts.matches);
+        Ok((counts.cost.peak_bytes, counts.cost.passes))
+    };
+    Row { name: name.to_owned(), data: "core of a C++ service", isa: Isa::best(), run: Box::new(run) }
+}
+
 fn check(counted: &[Count], known: &[(u64, u64)]) -> anyhow::Result<()> {
     ensure!(
         counted.iter().map(|count| (count.value, count.count)).eq(known.iter().copied()),
@@ -69,20 +83,8 @@ fn rows() -> Vec<Row> {
         top("N = 10,000", "random words", 10_000, Isa::Avx512),
         top("N = 10", "zeros", 10, Isa::Avx512),
     ];
-    rows.push(Row {
-        name: "-f with a member of 8 bytes".to_owned(),
-        data: core,
-        isa: Isa::Avx512,
-        run: Box::new(|data, file, task| {
-            let extent = Extent { file, offset: 0, size_bytes: file.metadata()?.len() };
-            let member = Some(MemberAt { offset: 8, member: Member::Bits(8) });
-            let search = Search { value: VTABLE, member, n: 10, target: Target::LITTLE_8, tail: Tail::Zero, isa: None };
-            let counts = count_members(Source::Mapped(&[extent]), &search, task)?;
-            let known = data.top.iter().find(|(value, _)| *value == VTABLE).map_or(0, |(_, count)| *count);
-            ensure!(counts.matches == known, "{} matches, {known} by a plain sort", counts.matches);
-            Ok((counts.cost.peak_bytes, counts.cost.passes))
-        }),
-    });
+    rows.push(members("-f, a state of 4 bytes", 4));
+    rows.push(members("-f, a member that is nearly unique", 8));
     rows.push(Row {
         name: "words in 256 given ranges".to_owned(),
         data: core,
@@ -248,7 +250,11 @@ fn main() -> anyhow::Result<()> {
              MiB are tables and buffers at their largest, over all threads, without the page cache. Every answer was \
              compared with that of a plain sort.\n\n{table}"
         );
-        fs::write(root.join("docs/benchmarks.md"), text)?;
+        // What was measured by hand stands in sections behind the table.
+        let path = root.join("docs/benchmarks.md");
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let kept = old.find("\n## ").and_then(|at| old.get(at..)).unwrap_or_default();
+        fs::write(path, text + kept)?;
     }
     Ok(())
 }

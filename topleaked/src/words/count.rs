@@ -12,7 +12,7 @@ use crate::task::Task;
 
 use super::kernel;
 use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survivors, Warm};
-use super::radix::{Partitions, Pool, count_pools};
+use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
 use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
 use super::spill::Spooled;
@@ -147,7 +147,9 @@ impl Run<'_> {
         // Too few words repeat to be a front for n, or to keep the tail out of the counters.
         let hopeless = seen < 2 && (sample.repeated.len() as u64) < n.min(16) || n > self.total_words / 64;
         if hopeless {
-            return self.survivors(&sample.front(), None, 0, &mut |_| Ok(()), cost);
+            let misses = 1.0 - sample.mass(FRONT_WORDS) as f64 / sample.words.max(1) as f64;
+            let mass = (self.total_words as f64 * misses) as u64;
+            return self.survivors(&sample.front(), None, mass, &mut |_| Ok(()), cost);
         }
         let front = sample.front();
         let Summed { exact, bounds } = self.bound(&sample, &front, cost)?;
@@ -198,7 +200,7 @@ impl Run<'_> {
             bits = bits.clamp(SCOUT_BITS, SCOUT_BITS + 1);
         } else if wanted > 20 {
             narrow = true;
-            bits = ((misses / 6.0).max(1.0).log2().ceil() as u32).clamp(20, 24);
+            bits = ((misses / 3.5).max(1.0).log2().ceil() as u32).clamp(20, 25);
         }
         let counter_bytes = if narrow { 1 } else { 4 };
         let affordable = (self.means.table_bytes / 2 / counter_bytes).max(1 << 12).ilog2();
@@ -227,7 +229,7 @@ impl Run<'_> {
     }
 
     /// Counts the words whose bound is at least `threshold` (all that are not in the front, where there are no bounds),
-    /// and the front.
+    /// and the front. Where there are no bounds, `threshold` is about how many words those are.
     fn survivors(
         &self,
         front: &kernel::Front,
@@ -247,12 +249,12 @@ impl Run<'_> {
         let room =
             (self.means.table_bytes * self.means.threads as u64).saturating_sub(held) / self.means.threads as u64;
         let pool_bytes = room / 4 * 3;
-        let mass = bounds.map_or(self.total_words, |bounds| pass::mass(&bounds.levels(), threshold));
+        let mass = bounds.map_or(threshold, |bounds| pass::mass(&bounds.levels(), threshold));
         let bits = Partitions::bits(mass, pool_bytes);
         let mut first = 0;
         loop {
             self.start_pass(cost);
-            let partitions = Partitions::new(first, bits);
+            let partitions = Partitions::new(first, bits, mass, pool_bytes * self.means.threads as u64);
             let count_front = first == 0 && bounds.is_none();
             let mut sinks: Vec<_> = (0..self.means.threads)
                 .map(|_| {
@@ -279,9 +281,11 @@ impl Run<'_> {
             let pooled: u64 = pools.iter().map(Pool::used_bytes).sum();
             let offer = |batch: &mut Vec<(u64, u64)>| {
                 let mut top = top.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                batch.drain(..).try_for_each(|(raw, count)| top.offer(self.value(raw), count))
+                batch.drain(..).try_for_each(|(raw, count)| top.offer(self.value(raw), count))?;
+                Ok(top.floor().map_or(Floor::NONE, |last| Floor { count: last.count, value: last.value }))
             };
-            let tables = count_pools(&pools, &partitions, room - pool_bytes, self.means.threads, &offer)?;
+            let value = |raw| self.value(raw);
+            let tables = count_pools(&pools, &partitions, room - pool_bytes, self.means.threads, &value, &offer)?;
             self.note_bytes(cost, pooled + tables + held);
             if partitions.is_complete() {
                 break;

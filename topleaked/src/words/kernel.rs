@@ -33,9 +33,23 @@ impl Front {
     }
 }
 
-/// A table of zeros, on large pages where the system has them: it is touched at random places.
+/// A table of zeros, on large pages where the system has them: it is touched at random places, all of it.
 pub(super) fn zeroed<T: Copy + Default>(size: usize) -> Vec<T> {
     let mut table: Vec<T> = Vec::with_capacity(size);
+    advise_large_pages(&mut table);
+    table.resize(size, T::default());
+    table
+}
+
+/// As [`zeroed`], but what is never touched takes no memory.
+pub(super) fn reserved(size: usize) -> Vec<u64> {
+    let mut table = vec![0; size];
+    advise_large_pages(&mut table);
+    table
+}
+
+fn advise_large_pages<T>(table: &mut Vec<T>) {
+    let size = table.capacity();
     let bytes = size * size_of::<T>();
     if bytes >= 4 << 20 {
         const PAGE: usize = 4096;
@@ -53,8 +67,6 @@ pub(super) fn zeroed<T: Copy + Default>(size: usize) -> Vec<T> {
             };
         }
     }
-    table.resize(size, T::default());
-    table
 }
 
 /// Words per block: a block of zeros is skipped with one test.

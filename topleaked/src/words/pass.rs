@@ -55,7 +55,7 @@ pub(super) fn likely(levels: &[(u64, u64)], n: u64) -> u64 {
         nth = nth.or((counters >= n).then_some(*bound));
     }
     let mean = sum / counters.max(1) as f64;
-    (nth.unwrap_or(0).min(FULL) as f64 - mean - 2.0 * mean.sqrt()).max(1.0) as u64
+    (nth.unwrap_or(0).min(FULL) as f64 - mean - 1.5 * mean.sqrt()).max(1.0) as u64
 }
 
 impl Bounds {

@@ -24,14 +24,20 @@ pub(super) struct Partitions {
 
 impl Partitions {
     /// Enough partitions that each of them fits a cache, not so many that a pool of `pool_bytes` is all edges.
-    pub(super) fn new(first: usize, bits: u32) -> Partitions {
-        Partitions { bits, first, end: AtomicUsize::new(1 << bits), failed: AtomicU64::new(0) }
+    /// `words` are those of all partitions: as many partitions are tried as pools of `pools_bytes` in all will hold.
+    pub(super) fn new(first: usize, bits: u32, words: u64, pools_bytes: u64) -> Partitions {
+        let all = 1u64 << bits;
+        // One chunk of each partition is half empty at the end, and partitions differ.
+        let each = words / all + words / all / 32 + CHUNK_WORDS as u64;
+        let fit = usize::try_from(pools_bytes / (each * 8)).unwrap_or(usize::MAX).max(1);
+        let end = first.saturating_add(fit).min(1 << bits);
+        Partitions { bits, first, end: AtomicUsize::new(end), failed: AtomicU64::new(0) }
     }
 
     pub(super) fn bits(words: u64, pool_bytes: u64) -> u32 {
         let by_words = (words / 16_384).max(1).ilog2() + 1;
         let by_pool = (pool_bytes / (CHUNK_WORDS as u64 * 8 * 8)).max(2).ilog2();
-        by_words.min(by_pool).min(11)
+        by_words.min(by_pool).min(12)
     }
 
     pub(super) fn end(&self) -> usize {
@@ -70,7 +76,7 @@ impl Pool {
         let chunks = usize::try_from(pool_bytes / (CHUNK_WORDS as u64 * 8 + 8)).unwrap_or(usize::MAX);
         let chunks = chunks.clamp((1 << partitions.bits) + 1, (u32::MAX / CHUNK_WORDS as u32) as usize);
         let mut pool = Pool {
-            words: vec![0; chunks * CHUNK_WORDS],
+            words: super::kernel::reserved(chunks * CHUNK_WORDS),
             previous: vec![NONE; chunks],
             next: vec![NONE; 1 << partitions.bits],
             free: Vec::new(),
@@ -164,8 +170,20 @@ impl Pool {
     }
 }
 
-/// Takes a batch of words and counts, and empties it.
-pub(super) type Offer<'a> = dyn Fn(&mut Vec<(u64, u64)>) -> Result<(), Error> + Sync + 'a;
+/// Takes a batch of words and counts, and empties it; says from which count on a word may still matter.
+pub(super) type Offer<'a> = dyn Fn(&mut Vec<(u64, u64)>) -> Result<Floor, Error> + Sync + 'a;
+
+/// The last of the results so far, where there are enough: words below it need not be offered.
+#[derive(Clone, Copy)]
+pub(super) struct Floor {
+    pub(super) count: u64,
+    /// A word of that count and of a greater value does not matter.
+    pub(super) value: u64,
+}
+
+impl Floor {
+    pub(super) const NONE: Floor = Floor { count: 0, value: u64::MAX };
+}
 
 /// Counts what the pools of a pass hold, a partition at a time, and calls `offer` with a batch of words and counts.
 /// `table_bytes` is for each thread.
@@ -174,6 +192,7 @@ pub(super) fn count_pools(
     partitions: &Partitions,
     table_bytes: u64,
     threads: usize,
+    value: &(dyn Fn(u64) -> u64 + Sync),
     offer: &Offer<'_>,
 ) -> Result<u64, Error> {
     let cursor = AtomicUsize::new(partitions.first);
@@ -183,6 +202,7 @@ pub(super) fn count_pools(
         let most_slots = usize::try_from(table_bytes / 32).unwrap_or(usize::MAX).max(64);
         let mut batch = Vec::new();
         let mut most = 0;
+        let mut floor = offer(&mut batch)?;
         loop {
             let partition = cursor.fetch_add(1, Ordering::Relaxed);
             if partition >= partitions.end() {
@@ -211,7 +231,7 @@ pub(super) fn count_pools(
                             offer(&mut batch)?;
                         }
                     }
-                    offer(&mut batch)?;
+                    floor = offer(&mut batch)?;
                     match range.last().checked_add(1) {
                         Some(next) => first = next,
                         None => break,
@@ -238,13 +258,19 @@ pub(super) fn count_pools(
                     at = (at + 1) & (size - 1);
                 }
             }
-            for slot in slots.iter().filter(|slot| slot.1 != 0) {
+            let least = floor;
+            for slot in slots.iter().filter(|slot| slot.1 != 0 && slot.1 >= least.count) {
+                if slot.1 == least.count && value(slot.0) > least.value {
+                    continue;
+                }
                 batch.push(*slot);
                 if batch.len() >= 1024 {
-                    offer(&mut batch)?;
+                    floor = offer(&mut batch)?;
                 }
             }
-            offer(&mut batch)?;
+            if !batch.is_empty() {
+                floor = offer(&mut batch)?;
+            }
         }
     };
     std::thread::scope(|scope| {

@@ -57,6 +57,11 @@ impl Top {
         }
     }
 
+    /// The last of the `n` so far, as of the last time that they were sorted out.
+    pub(super) fn floor(&self) -> Option<Count> {
+        self.floor
+    }
+
     /// The count of the last of the `n`; 0 where there are fewer.
     pub(super) fn least_count(&mut self) -> u64 {
         if self.kept.len() < self.n {

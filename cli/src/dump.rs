@@ -1,8 +1,9 @@
 //! The dump that a verb looks at, and where the files of its modules are: the same options for all verbs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use topleaked::image::{Image, ImageError, OpenOptions, SearchPaths};
+use anyhow::{Context as _, bail};
+use topleaked::image::{Image, ImageError, Input, OpenOptions, SearchPaths};
 use topleaked::task::Task;
 
 use crate::terminal;
@@ -10,7 +11,7 @@ use crate::terminal;
 /// `CORE`, `--exe`, `--sysroot`, `--symbols`; a verb flattens them into its own options.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Dump {
-    /// The core dump, compressed or not
+    /// The core dump, compressed or not; `-` reads standard input
     #[arg(value_name = "CORE")]
     pub core: PathBuf,
     /// The executable's file, where the recorded path leads nowhere
@@ -31,12 +32,29 @@ impl Dump {
         OpenOptions { search: SearchPaths { exe, sysroot, symbol_dirs } }
     }
 
+    /// What the user names has to be there: an answer without it would look like one with it.
+    fn check_search(&self) -> anyhow::Result<()> {
+        let named = self.exe.iter().map(|path| ("--exe", path));
+        let named = named.chain(self.sysroot.iter().map(|path| ("--sysroot", path)));
+        for (option, path) in named.chain(self.symbols.iter().map(|path| ("--symbols", path))) {
+            let metadata = path.metadata().with_context(|| format!("{option} {}", path.display()))?;
+            if option != "--exe" && !metadata.is_dir() {
+                bail!("{option} {}: not a folder", path.display());
+            }
+        }
+        Ok(())
+    }
+
     /// Opens it, with progress on stderr where unpacking takes long.
     ///
     /// # Errors
     /// Where it is no dump, or cannot be read.
     pub fn open(&self, options: &OpenOptions, task: &Task) -> anyhow::Result<Image> {
-        let open = || Image::open(&self.core, options, task);
+        self.check_search()?;
+        let open = || match self.core.as_os_str() == "-" {
+            true => Image::from_input(Input::open_stdin(task)?, Path::new("standard input"), options, task),
+            false => Image::open(&self.core, options, task),
+        };
         terminal::with_progress(task, open).map_err(|error| match error {
             // These name the file and the cause themselves.
             ImageError::Input(_) | ImageError::Map { .. } | ImageError::Unpack { .. } => anyhow::anyhow!("{error}"),

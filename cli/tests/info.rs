@@ -1,7 +1,7 @@
 //! `topleaked info` on real and on hostile dumps.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -105,6 +105,13 @@ fn what_is_missing_comes_with_what_would_help() {
         "{warned}"
     );
 
+    for (option, place) in [("--exe", "/no/such/file"), ("--symbols", "/no/such/folder"), ("--sysroot", "/bin/true")] {
+        let refused = info(&dead.core, &[option, place]);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stdout.is_empty() && told.contains(option) && told.contains(place), "{refused:?}");
+    }
+
     let whole = std::fs::read(&dead.core).unwrap();
     let cut = scratch_folder().join("cut");
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
@@ -112,7 +119,25 @@ fn what_is_missing_comes_with_what_would_help() {
     let told = text(&output);
     assert!(told.contains("truncated, 50.0 % are there") && told.contains("ulimit -c unlimited"), "{told}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("[dump-truncated]"));
+    std::fs::write(&cut, &whole[..500]).unwrap();
+    let told = text(&info(&cut, &[]));
+    assert!(told.starts_with("what ended the process is not in the dump"), "{told}");
     let _ = std::fs::remove_dir_all(cut.parent().unwrap());
+}
+
+#[test]
+fn a_dump_may_come_from_standard_input() {
+    let program = compile("null-member", "c", NULL, &Build { compiler: "cc", options: &["-O1"] });
+    let dead = crash(&program, &[]);
+    let from = |stdin: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_topleaked"));
+        text(&command.args(["info", "-"]).stdin(stdin).output().unwrap())
+    };
+    let named = text(&info(&dead.core, &[]));
+    assert_eq!(from(std::fs::File::open(&dead.core).unwrap().into()), named);
+    let mut cat = Command::new("cat").arg(&dead.core).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(from(cat.stdout.take().unwrap().into()), named);
+    assert!(cat.wait().unwrap().success());
 }
 
 #[test]

@@ -72,6 +72,13 @@ const CLASSES: &[(&str, u64)] = &[
 ];
 
 #[test]
+fn the_linkers_records_are_no_part_of_its_image() {
+    let program = compile("records", "cpp", PROGRAM, &Build { compiler: "c++", options: &["-O1"] });
+    let shown = top(&crash(&program, &[]).core, &["-n", "400"]);
+    assert!(shown.contains("of ld-linux") && !shown.contains("+0xffffffffffff"), "{shown}");
+}
+
+#[test]
 fn classes_are_named_however_the_program_was_built() {
     let static_stripped: &[&str] = &["-O1", "-static", "-s"];
     let builds: &[(&str, &[&str])] = &[

@@ -40,6 +40,8 @@ fn death(info: &Info, out: &mut dyn io::Write) -> io::Result<()> {
     let process = &info.process;
     let name = called(process);
     match &process.signal {
+        // Every thread's note tells the process, and the signal with it: without one, nothing is known.
+        None if process.pid.is_none() => writeln!(out, "what ended {} is not in the dump", safe(name))?,
         None => writeln!(out, "{} was dumped while it ran: no signal ended it", safe(name))?,
         Some(signal) => {
             let number = format!("signal {}", signal.number);

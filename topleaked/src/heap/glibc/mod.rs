@@ -233,7 +233,11 @@ fn evidence(copy: &Copy, image: &Image, settled: &Settled) -> Vec<String> {
         copy.empty_bins, copy.filled_bins, copy.broken_bins
     ));
     if !settled.caches.is_empty() {
-        evidence.push(format!("{} threads' caches hold {} chunks", settled.caches.len(), settled.cached));
+        let caches = match settled.caches.len() {
+            1 => "one thread's cache holds".to_owned(),
+            caches => format!("{caches} threads' caches hold"),
+        };
+        evidence.push(format!("{caches} {} chunks", settled.cached));
     }
     evidence
 }

@@ -42,16 +42,18 @@ impl TypeName {
     /// Takes a name apart: `struct client`, `net::Client`, `std::vector<int>`. `None` where it is empty or too long.
     pub fn parse(text: &str) -> Option<TypeName> {
         let mut rest = text.trim();
-        for keyword in ["struct ", "class ", "union ", "enum "] {
-            rest = rest.strip_prefix(keyword).unwrap_or(rest).trim_start();
+        for keyword in ["struct", "class", "union", "enum"] {
+            let after = rest.strip_prefix(keyword).filter(|after| after.is_empty() || after.starts_with(' '));
+            rest = after.unwrap_or(rest).trim_start();
         }
         let rest = rest.strip_prefix("::").unwrap_or(rest);
         if rest.is_empty() || rest.len() > LONGEST_NAME {
             return None;
         }
-        // Rust's references, tuples and vtables stand in no scope; what looks like one belongs to the name.
-        let whole =
-            rest.starts_with(['&', '*', '<', '[']) || (rest.starts_with('(') && !rest.starts_with("(anonymous"));
+        // Rust's references, boxes, tuples and vtables stand in no scope; what looks like one belongs to the name.
+        let whole = rest.starts_with(['&', '*', '<', '['])
+            || rest.starts_with("alloc::boxed::Box<")
+            || (rest.starts_with('(') && !rest.starts_with("(anonymous"));
         let texts = if whole { vec![rest] } else { split_scopes(rest) };
         let parts: Vec<Part> = texts.into_iter().map(Part::parse).collect();
         (parts.len() <= MOST_PARTS && parts.iter().all(|part| !part.base.is_empty()))
@@ -296,6 +298,9 @@ mod tests {
         let tree =
             ["std", "map<int, std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >, L>"];
         assert_eq!(likeness("std::map<int, std::string>", &tree), Some(Likeness::Whole));
+        // Rust's wide pointers carry the scope in their name, and stand in none.
+        let boxed = "alloc::boxed::Box<(dyn std::io::Read + core::marker::Send), alloc::alloc::Global>";
+        assert_eq!(likeness(boxed, &[boxed]), Some(Likeness::Exact));
         assert_eq!(likeness("A<std::less<int>>::Node", &["A<std::less<int> >", "Node"]), Some(Likeness::Exact));
     }
 

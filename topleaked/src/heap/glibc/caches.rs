@@ -330,6 +330,9 @@ fn pointed_at_by_threads(reader: Reader<'_>, threads: &[Thread], caches: &[Cache
     if sum < 2 { HashSet::new() } else { found.into_iter().collect() }
 }
 
+/// A list of free chunks is followed through so many damaged ones.
+const MOST_DAMAGED: u32 = 1000;
+
 /// Marks the chunks in the fastbins of an arena.
 pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, arena: &Arena, settled: &mut Settled) {
     let width = reader.width();
@@ -338,6 +341,7 @@ pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, a
     for place in arena.fastbin_heads() {
         let Some(head) = reader.word(place) else { continue };
         let mut at = head;
+        let mut damaged = 0;
         while at != 0 {
             let memory = |chunk: u64| chunk.checked_add(2 * width).map(Addr);
             let is_entry = |chunk: u64| {
@@ -365,7 +369,9 @@ pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, a
                     settled.damage.push(twice(table, id));
                     break;
                 }
-                // Each step marks a chunk, or the list ends: it cannot go round.
+                // A header was overwritten, and its damage is told; the link behind it still counts where it leads to an entry.
+                State::Damaged if damaged < MOST_DAMAGED && next.is_ok() => damaged += 1,
+                // Each step marks a chunk, or counts a damaged one, or the list ends: it cannot go round.
                 _ => break,
             }
             match next {

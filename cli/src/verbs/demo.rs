@@ -75,8 +75,8 @@ leaks: the server arms a client's idle timer when its first bytes come, so a sil
         arguments: "leaks demo.core --exe server",
         see: "\
 Another question: what does nothing point at any more? Not the zombies: the server's table of connections still holds
-them. But of {rejected} requests that were refused, most were forgotten: the leaked C objects, named by the table of
-functions that each begins with.",
+them. But the {rejected} requests that it refused were forgotten: they are the leaked C objects, named by the table of
+functions that each begins with, but for a few that a stray pointer still hits: those are possibly leaked.",
     },
 ];
 

@@ -313,8 +313,9 @@ impl Mapping {
 
     fn check_size(extent: &Extent<'_>) -> Result<(), Error> {
         let metadata = extent.file.metadata().map_err(|source| Error::Read { offset: extent.offset, source })?;
+        // Nothing is asked of an extent without bytes, wherever it starts.
         let inside = extent.offset.checked_add(extent.size_bytes).is_some_and(|end| end <= metadata.len());
-        if inside { Ok(()) } else { Err(Error::Shrunk { offset: metadata.len() }) }
+        if inside || extent.size_bytes == 0 { Ok(()) } else { Err(Error::Shrunk { offset: metadata.len() }) }
     }
 
     fn bytes(&self, start: u64, end: u64) -> Result<&[u8], Error> {

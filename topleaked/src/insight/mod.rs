@@ -3,6 +3,7 @@
 //! Knows how a word is read for a person ([`Reader`]), which words a process is full of ([`top_words`]), histograms,
 //! clusters by their heads, and the shape of a cluster. Refuses to know how any of it is shown.
 
+pub mod contrast;
 mod groups;
 mod leaks;
 mod pieces;

@@ -1,0 +1,158 @@
+//! Numbers of false alarms and of planted signals found, with fixed seeds.
+
+use super::*;
+
+/// Numbers that look random (xorshift64*), the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// Twelve members of many kinds that have nothing to do with the group.
+fn noise(random: &mut Random, objects: usize) -> Vec<Column> {
+    let mut column = |ordered, draw: &mut dyn FnMut(&mut Random, usize) -> u64| Column {
+        cells: (0..objects).map(|at| Cell::Value(draw(random, at))).collect(),
+        ordered,
+    };
+    vec![
+        column(false, &mut |random, _| random.below(2)),
+        column(false, &mut |random, _| u64::from(random.chance(3))),
+        column(false, &mut |random, _| random.below(6)),
+        column(false, &mut |random, _| random.below(6) * random.below(6) / 5),
+        column(true, &mut |random, _| random.below(20)),
+        column(true, &mut |random, _| random.below(1000)),
+        column(true, &mut |random, _| random.below(1 << 30)),
+        column(true, &mut |random, _| random.below(1 << 10) * random.below(1 << 10)),
+        column(false, &mut |random, _| random.below(200)),
+        column(false, &mut |random, _| random.below(1 << 30)),
+        column(true, &mut |_, at| at as u64 * 3),
+        column(false, &mut |_, _| 7),
+    ]
+}
+
+fn ranked(columns: &[Column], suspect: &[bool]) -> (Vec<Assessment>, Vec<usize>) {
+    let mut assessments: Vec<Assessment> = columns.iter().map(|column| column.assess(suspect)).collect();
+    let order = rank(&mut assessments);
+    (assessments, order)
+}
+
+#[test]
+fn nothing_tells_where_there_is_no_signal() {
+    let mut alarms = 0;
+    for seed in 1..=200 {
+        let mut random = Random::new(seed);
+        let objects = 200 + random.below(3000) as usize;
+        let percent = 3 + random.below(60);
+        let suspect: Vec<bool> = (0..objects).map(|_| random.chance(percent)).collect();
+        let (assessments, _) = ranked(&noise(&mut random, objects), &suspect);
+        alarms += u32::from(assessments.iter().any(|assessment| assessment.significant));
+    }
+    assert!(alarms <= 10, "{alarms} of 200");
+}
+
+#[test]
+fn a_planted_signal_is_ranked_first() {
+    let mut first = 0;
+    for seed in 1001..=1200 {
+        let mut random = Random::new(seed);
+        let objects = 500 + random.below(3000) as usize;
+        let percent = 10 + random.below(50);
+        let suspect: Vec<bool> = (0..objects).map(|_| random.chance(percent)).collect();
+        let mut columns = noise(&mut random, objects);
+        // 60 % of the suspects are in one of six states, of the others 25 %.
+        let state = suspect.iter().map(|suspect| {
+            let there = random.chance(if *suspect { 60 } else { 25 });
+            Cell::Value(if there { 1 } else { random.below(5) + 2 })
+        });
+        let planted = Column { cells: state.collect(), ordered: false };
+        columns.insert(5, planted);
+        let (assessments, order) = ranked(&columns, &suspect);
+        let telling = assessments[5].telling().map(|count| count.category);
+        first += u32::from(order[0] == 5 && assessments[5].significant && telling == Some(Category::Value(1)));
+    }
+    assert!(first >= 190, "{first} of 200");
+}
+
+#[test]
+fn few_suspects_among_many_are_told_by_a_rare_value() {
+    let suspect: Vec<bool> = (0..20_000).map(|at| at % 1000 == 500).collect();
+    let cells = (0..20_000).map(|at| Cell::Value(if at % 1000 == 500 || at % 5000 == 7 { 9 } else { at % 4 }));
+    let mut all = vec![Column { cells: cells.collect(), ordered: false }.assess(&suspect)];
+    rank(&mut all);
+    assert!(all[0].significant && all[0].score > 0.5, "{all:?}");
+    assert_eq!(all[0].telling().map(|count| (count.category, count.suspects)), Some((Category::Value(9), 20)));
+}
+
+#[test]
+fn what_grows_with_the_order_is_an_age() {
+    let mut random = Random::new(5);
+    let suspect: Vec<bool> = (0..4000).map(|at| random.chance(if at < 2000 { 80 } else { 10 })).collect();
+    let serial = Column { cells: (0..4000).map(|at| Cell::Value(at * 7 + random.below(5))).collect(), ordered: true };
+    let (assessments, _) = ranked(&[serial], &suspect);
+    assert!(assessments[0].significant && assessments[0].age_like);
+}
+
+#[test]
+fn what_tells_only_through_age_is_demoted() {
+    let mut random = Random::new(6);
+    let suspect: Vec<bool> = (0..8000).map(|at| random.chance(if at < 4000 { 90 } else { 5 })).collect();
+    let version = Column { cells: (0..8000).map(|at| Cell::Value(u64::from(at < 4000))).collect(), ordered: false };
+    let state = suspect.iter().map(|suspect| Cell::Value(u64::from(random.chance(if *suspect { 60 } else { 30 }))));
+    let state = Column { cells: state.collect(), ordered: false };
+    let (assessments, order) = ranked(&[version, state], &suspect);
+    assert!(
+        assessments[0].significant && assessments[0].across_age_only && assessments[0].score > assessments[1].score
+    );
+    assert!(assessments[1].significant && !assessments[1].across_age_only);
+    assert_eq!(order, [1, 0]);
+}
+
+#[test]
+fn missing_memory_is_no_evidence() {
+    let suspect: Vec<bool> = (0..1000).map(|at| at % 2 == 0).collect();
+    let cells = (0..1000u64).map(|at| if at % 2 == 0 { Cell::Missing } else { Cell::Value(at % 3) }).collect();
+    let (assessments, _) = ranked(&[Column { cells, ordered: false }], &suspect);
+    assert!(!assessments[0].significant);
+    assert_eq!((assessments[0].suspects, assessments[0].reference), (0, 500));
+}
+
+#[test]
+fn special_numbers_stay_out_of_ranges() {
+    let cells: Vec<Cell> = (0..1200).map(|at| if at % 3 == 0 { Cell::Apart(0) } else { Cell::Value(at + 5) }).collect();
+    let assessment = Column { cells, ordered: true }.assess(&[true; 1200]);
+    assert_eq!(assessment.most_frequent(), Some((Category::Value(0), 400)));
+    let ranges: Vec<_> =
+        assessment.counts.iter().filter(|count| matches!(count.category, Category::Range(..))).collect();
+    assert_eq!(ranges.len(), 12);
+    assert!(ranges.iter().all(|count| (60..=72).contains(&count.suspects)), "{ranges:?}");
+}
+
+#[test]
+fn one_group_is_ranked_by_what_is_unusual() {
+    let cells = (0..1000).map(|at| Cell::Value(u64::from(at % 10 == 0)));
+    let assessment = Column { cells: cells.collect(), ordered: false }.assess(&[true; 1000]);
+    assert!((assessment.concentration(0.5) - 0.8).abs() < 1e-9);
+    assert_eq!(assessment.concentration(0.95), 0.0);
+    assert_eq!((assessment.score, assessment.p, assessment.drift), (0.0, 1.0, 0.0));
+}
+
+#[test]
+fn no_objects_are_no_answer() {
+    let assessment = Column { cells: Vec::new(), ordered: true }.assess(&[]);
+    assert_eq!((assessment.p, assessment.telling()), (1.0, None));
+    assert!(rank(&mut []).is_empty());
+}

@@ -150,6 +150,8 @@ fn the_verbs_are_as_the_page_says() {
     let heap = checked(&["heap", &core, "--exe", &program, "--json"], "heap");
     assert_eq!(heap["result"]["used"], leaks["result"]["used"]);
     checked(&["top", &core, "--exe", &program, "--json"], "top");
+    let fields = checked(&["fields", &core, "game::TcpClient", "--exe", &program, "--json"], "fields");
+    assert_eq!(fields["result"]["members"][0]["name"], "state_");
     let layout = checked(&["layout", &program, "game::TcpClient", "--json"], "layout");
     assert_eq!(layout["result"]["types"][0]["name"], "game::TcpClient");
     std::fs::remove_file(program).unwrap();

@@ -10,6 +10,7 @@ use crate::Exit;
 mod completions;
 mod demo;
 mod explain;
+mod fields;
 mod heap;
 mod info;
 mod layout;
@@ -23,6 +24,7 @@ pub static VERBS: &[Row] = &[
     Row::of::<info::InfoVerb>(),
     Row::of::<heap::HeapVerb>(),
     Row::of::<leaks::LeaksVerb>(),
+    Row::of::<fields::FieldsVerb>(),
     Row::of::<explain::ExplainVerb>(),
     Row::of::<layout::LayoutVerb>(),
     Row::of::<demo::Demo>(),

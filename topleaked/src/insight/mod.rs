@@ -4,6 +4,7 @@
 //! clusters by their heads, and the shape of a cluster. Refuses to know how any of it is shown.
 
 pub mod contrast;
+mod fields;
 mod groups;
 mod leaks;
 mod pieces;
@@ -12,6 +13,7 @@ mod shape;
 mod text;
 mod top;
 
+pub use fields::{FieldMember, FieldValue, FieldsQuestion, Meaning};
 pub use groups::{GroupKey, Grouping, Identify};
 pub use leaks::{ClusterGroup, LargeCluster, LeakSummary, TypeCounts};
 pub use pieces::MemoryPieces;

@@ -27,6 +27,7 @@
 
 mod amounts;
 mod explain;
+mod fields;
 mod heap;
 mod hex;
 mod info;
@@ -44,6 +45,7 @@ use crate::task::Diagnostic;
 
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
 pub use explain::Explain;
+pub use fields::{Fields, FieldsError};
 pub use heap::HeapAnswer;
 pub use hex::Hex;
 pub use info::Info;

@@ -127,7 +127,8 @@ impl Assessment {
     /// Whether all objects, or all but a handful in a thousand, have one value.
     pub fn is_constant(&self) -> bool {
         let all = self.suspects + self.reference;
-        self.most_frequent().is_none_or(|(_, count)| share(count, all) >= CONSTANT)
+        self.most_frequent()
+            .is_none_or(|(category, count)| matches!(category, Category::Value(_)) && share(count, all) >= CONSTANT)
     }
 
     /// Of one group alone: how much of the objects one value has, beyond what is `usual` for members of this kind

@@ -17,6 +17,8 @@ pub(super) struct Ahead {
     at: usize,
     end: usize,
     finished: bool,
+    /// What the stream ended with, for whoever asks again.
+    failed: Option<(io::ErrorKind, String)>,
 }
 
 impl Ahead {
@@ -45,7 +47,7 @@ impl Ahead {
                 }
             }
         });
-        Ahead { full, empty, piece: Vec::new(), at: 0, end: 0, finished: false }
+        Ahead { full, empty, piece: Vec::new(), at: 0, end: 0, finished: false, failed: None }
     }
 }
 
@@ -69,10 +71,13 @@ impl Read for Ahead {
         if target.is_empty() || self.finished {
             return Ok(0);
         }
+        if let Some((kind, message)) = &self.failed {
+            return Err(io::Error::new(*kind, message.as_str()));
+        }
         if self.at == self.end {
             // A thread that died without a last word must not look like the end of the stream.
             let next = self.full.recv().unwrap_or_else(|_| Err(io::Error::other("the reading thread is gone")));
-            let (piece, end) = next?;
+            let (piece, end) = next.inspect_err(|error| self.failed = Some((error.kind(), error.to_string())))?;
             self.finished = end == 0;
             let used = std::mem::replace(&mut self.piece, piece);
             (self.at, self.end) = (0, end);
@@ -119,5 +124,7 @@ mod tests {
         let mut all = Vec::new();
         let error = ahead.read_to_end(&mut all).unwrap_err();
         assert_eq!((error.to_string().as_str(), all.len()), ("bad sector", 2 * (1 << 14)));
+        // Who asks again hears the same, and not that a thread died.
+        assert_eq!(ahead.read(&mut [0; 8]).unwrap_err().to_string(), "bad sector");
     }
 }

@@ -60,6 +60,9 @@ struct Slot {
     count: u64,
 }
 
+/// Odd, and far from small fractions of any power of two.
+const MERGE_STRIDE: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize | 1;
+
 /// Counts of mixed values in a range: open addressing, linear probing.
 pub(super) struct Table {
     slots: Vec<Slot>,
@@ -219,7 +222,11 @@ impl Table {
     /// Takes in all of another table of the same pass.
     pub(super) fn merge(&mut self, other: &Table, range: &Range) {
         self.follow(range);
-        for slot in other.slots.iter().filter(|slot| slot.count != 0) {
+        // Not in the order of the slots: that is the order of the hash, which would fill one end of a table that is still
+        // growing, and make each probe walk over all of it. An odd stride visits every slot of a power of two.
+        let mask = other.slots.len() - 1;
+        let visited = (0..other.slots.len()).map(|step| step.wrapping_mul(MERGE_STRIDE) & mask);
+        for slot in visited.filter_map(|at| other.slots.get(at)).filter(|slot| slot.count != 0) {
             self.add_mixed(slot.mixed, slot.count, range);
         }
     }

@@ -54,7 +54,7 @@ pub fn compile(name: &str, extension: &str, source: &str, build: &Build<'_>) -> 
         return Program { path };
     }
     fs::create_dir_all(&folder).expect("the target folder can be written");
-    // Built under a name of its own and then renamed: tests run side by side, in several processes.
+    // Built under a name of its own and then linked to the common one: tests run side by side, in several processes.
     let unique = format!("{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], "");
     let source_path = folder.join(format!("{name}-{unique}.{extension}"));
     let built = folder.join(format!("{name}-{unique}"));
@@ -67,8 +67,18 @@ pub fn compile(name: &str, extension: &str, source: &str, build: &Build<'_>) -> 
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}; `cargo xtask test` installs it", build.compiler));
     assert!(output.status.success(), "{} failed:\n{}", build.compiler, String::from_utf8_lossy(&output.stderr));
-    fs::rename(&built, &path).expect("the target folder can be written");
-    let _ = fs::rename(&source_path, folder.join(format!("{name}.{extension}")));
+    // The first to be ready wins, and stays: the name of the source is in the debug information, so a second build has a
+    // build id of its own, and the dump of a program that already runs would lose its symbol file.
+    match fs::hard_link(&built, &path) {
+        Ok(()) => {
+            let _ = fs::rename(&source_path, folder.join(format!("{name}.{extension}")));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let _ = fs::remove_file(&source_path);
+        }
+        Err(error) => panic!("{} cannot be written: {error}", path.display()),
+    }
+    let _ = fs::remove_file(&built);
     Program { path }
 }
 

@@ -149,6 +149,8 @@ fn the_verbs_are_as_the_page_says() {
     assert_eq!(explained["result"]["allocation"]["reachability"], "leaked");
     let heap = checked(&["heap", &core, "--exe", &program, "--json"], "heap");
     assert_eq!(heap["result"]["used"], leaks["result"]["used"]);
+    let types = checked(&["types", &core, "--exe", &program, "--json"], "types");
+    assert_eq!(types["result"]["leaked"], leaks["result"]["leaked"]);
     checked(&["top", &core, "--exe", &program, "--json"], "top");
     let fields = checked(&["fields", &core, "game::TcpClient", "--exe", &program, "--json"], "fields");
     assert_eq!(fields["result"]["members"][0]["name"], "state_");

@@ -13,6 +13,7 @@
 //! | `types` | vtables and run-time type information, tables of functions, layouts from debug information | allocations |
 //! | `heap` | the allocation table; one walker for each allocator | what is in an allocation |
 //! | `graph` | roots, references between allocations, reachability, clusters, paths | types |
+//! | `objects` | the identity of each allocation: vtables, fat pointers, containers, text | output |
 //! | `insight` | what words and objects tell: the answers behind the verbs | how an answer is printed |
 //! | `session` | which stages a question needs; runs each once | output formats |
 //! | `report` | one model for all answers; renderers: human, gdb, JSON | the terminal |
@@ -24,6 +25,7 @@ pub mod graph;
 pub mod heap;
 pub mod image;
 pub mod insight;
+pub mod objects;
 pub mod report;
 pub mod session;
 pub mod symbols;

@@ -79,8 +79,8 @@ impl Verb for LeaksVerb {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task).with_tags(self.tagged.unwrap_or_default());
-        let leaks = terminal::with_progress(&task, || Leaks::new(&session))?.show_all(self.all);
-        let leaks = if self.addresses { leaks.with_addresses(&session)? } else { leaks };
+        let leaks = terminal::with_progress(&task, || Leaks::new(&session, None))?.show_all(self.all);
+        let leaks = if self.addresses { leaks.with_addresses(&session, None)? } else { leaks };
         let passed = self.fail_on.is_some_and(|threshold| threshold.is_reached(&leaks));
         let diagnostics = session.diagnostics();
         let mut report = Report::new("leaks", &self.dump.core, leaks);

@@ -17,12 +17,14 @@ mod layout;
 mod leaks;
 mod man;
 mod top;
+mod types;
 
 /// All verbs, in the order of the help.
 pub static VERBS: &[Row] = &[
     Row::of::<top::Top>(),
     Row::of::<info::InfoVerb>(),
     Row::of::<heap::HeapVerb>(),
+    Row::of::<types::TypesVerb>(),
     Row::of::<leaks::LeaksVerb>(),
     Row::of::<fields::FieldsVerb>(),
     Row::of::<explain::ExplainVerb>(),

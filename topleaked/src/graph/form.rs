@@ -3,7 +3,7 @@
 use crate::addr::{ByteOrder, Target, Width};
 
 /// How a scan reads words.
-pub(super) trait Form: Copy + Send + Sync + 'static {
+pub(crate) trait Form: Copy + Send + Sync + 'static {
     /// Bytes of a word.
     const WIDTH: usize;
 
@@ -15,7 +15,7 @@ macro_rules! form {
     ($name:ident, $doc:literal, $raw:ty, $from:ident) => {
         #[doc = $doc]
         #[derive(Clone, Copy, Debug)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Form for $name {
             const WIDTH: usize = size_of::<$raw>();
@@ -34,7 +34,7 @@ form!(Little4, "4-byte words, the least significant byte first.", u32, from_le_b
 form!(Big4, "4-byte words, the most significant byte first.", u32, from_be_bytes);
 
 /// Work that is compiled once for each form.
-pub(super) trait FormVisitor {
+pub(crate) trait FormVisitor {
     /// What comes out.
     type Output;
 
@@ -43,7 +43,7 @@ pub(super) trait FormVisitor {
 }
 
 /// Does `visitor`'s work with the form of `target`.
-pub(super) fn with_form<V: FormVisitor>(target: Target, visitor: V) -> V::Output {
+pub(crate) fn with_form<V: FormVisitor>(target: Target, visitor: V) -> V::Output {
     match (target.width, target.order) {
         (Width::W8, ByteOrder::Little) => visitor.visit::<Little8>(),
         (Width::W8, ByteOrder::Big) => visitor.visit::<Big8>(),
@@ -54,6 +54,6 @@ pub(super) fn with_form<V: FormVisitor>(target: Target, visitor: V) -> V::Output
 
 /// The aligned words of `bytes`, which begin at a word's border: the offset of each, and the word.
 #[inline(always)]
-pub(super) fn words<F: Form>(bytes: &[u8]) -> impl Iterator<Item = (usize, u64)> + '_ {
+pub(crate) fn words<F: Form>(bytes: &[u8]) -> impl Iterator<Item = (usize, u64)> + '_ {
     bytes.chunks_exact(F::WIDTH).enumerate().map(|(at, raw)| (at * F::WIDTH, F::read(raw)))
 }

@@ -37,10 +37,10 @@
 mod bits;
 mod cluster;
 mod crew;
-mod form;
+pub(crate) mod form;
 mod incoming;
 mod mark;
-mod memory;
+pub(crate) mod memory;
 mod path;
 mod prefetch;
 mod reference;

@@ -3,100 +3,51 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::addr::{Addr, Target};
 use crate::heap::{AllocId, AllocationTable};
-use crate::image::{Image, MemoryKind};
+use crate::objects::{Identity, IdentityId, Objects};
 
 /// What like allocations have in common.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum GroupKey {
-    /// They begin with the same pointer into a module's constant data: a vtable, a table of functions.
-    Marker(Addr),
+    /// They are of one type.
+    Type(IdentityId),
     /// Nothing tells them apart but their usable size in bytes.
     Size(u64),
 }
 
-impl GroupKey {
-    /// What the allocations begin with; `None` where only their size is known.
-    pub fn marker(self) -> Option<Addr> {
-        match self {
-            GroupKey::Marker(addr) => Some(addr),
+/// Puts each allocation into a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Grouping<'a> {
+    objects: &'a Objects,
+    table: &'a AllocationTable,
+}
+
+impl<'a> Grouping<'a> {
+    /// A grouping of the allocations of `table`, of which `objects` tells what they are.
+    pub fn new(objects: &'a Objects, table: &'a AllocationTable) -> Grouping<'a> {
+        Grouping { objects, table }
+    }
+
+    /// The group of an allocation.
+    #[inline]
+    pub fn key(&self, id: AllocId) -> GroupKey {
+        match self.objects.of(id) {
+            Some(identity) => GroupKey::Type(identity),
+            None => GroupKey::Size(self.table.usable_size(id)),
+        }
+    }
+
+    /// What the allocations of a group are; `None` where only their size is known.
+    pub fn identity(&self, key: GroupKey) -> Option<&'a Identity> {
+        match key {
+            GroupKey::Type(id) => Some(self.objects.identity(id)),
             GroupKey::Size(_) => None,
         }
     }
 }
 
-/// Tells whether a pointer into constant data says what the object is that begins with it.
-pub type Identify<'f> = &'f dyn Fn(Addr) -> bool;
-
-/// What is read of an allocation to group it, before it is known which markers mean something.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct RawKey {
-    /// A pointer into constant data; 0 for none.
-    marker: u64,
-    size: u64,
-}
-
-impl RawKey {
-    pub(super) fn settle(self, identify: Identify<'_>) -> GroupKey {
-        let marker = Addr(self.marker);
-        if self.marker != 0 && identify(marker) { GroupKey::Marker(marker) } else { GroupKey::Size(self.size) }
-    }
-}
-
-/// Puts each allocation into a group.
-#[derive(Debug)]
-pub struct Grouping<'a> {
-    image: &'a Image,
-    table: &'a AllocationTable,
-    target: Target,
-    /// Memory of modules that an object's first word may point into: sorted, first address and the one behind the last.
-    constants: Vec<(u64, u64)>,
-    low: u64,
-    range: u64,
-}
-
-impl<'a> Grouping<'a> {
-    /// A grouping of the allocations of `table`, which is of `image`.
-    pub fn new(image: &'a Image, table: &'a AllocationTable) -> Grouping<'a> {
-        let mut constants: Vec<(u64, u64)> = Vec::new();
-        for region in image.regions() {
-            if matches!(region.kind, MemoryKind::Relro | MemoryKind::Rodata | MemoryKind::Data) {
-                constants.push((region.span.start().0, region.span.end().0));
-            }
-        }
-        let low = constants.first().map_or(0, |(start, _)| *start);
-        let range = constants.last().map_or(0, |(_, end)| *end) - low;
-        Grouping { image, table, target: image.target(), constants, low, range }
-    }
-
-    /// The group of an allocation. Reads its first word.
-    pub fn key(&self, id: AllocId, identify: Identify<'_>) -> GroupKey {
-        self.raw(id).settle(identify)
-    }
-
-    #[inline]
-    pub(super) fn raw(&self, id: AllocId) -> RawKey {
-        let size = self.table.usable_size(id);
-        let word = match size >= self.target.width.bytes() as u64 {
-            true => self.image.space().word(self.table.address(id)).unwrap_or(0),
-            false => 0,
-        };
-        RawKey { marker: if self.is_constant(word) { word } else { 0 }, size }
-    }
-
-    #[inline]
-    fn is_constant(&self, word: u64) -> bool {
-        if word.wrapping_sub(self.low) >= self.range || !word.is_multiple_of(self.target.width.bytes() as u64) {
-            return false;
-        }
-        let at = self.constants.partition_point(|(_, end)| *end <= word);
-        self.constants.get(at).is_some_and(|(start, _)| *start <= word)
-    }
-}
-
 /// A table by group; the hash only has to be fast: what is hashed was put there by allocators and linkers.
-pub(super) type ByKey<T> = HashMap<RawKey, T, BuildHasherDefault<WordHasher>>;
+pub(super) type ByKey<T> = HashMap<GroupKey, T, BuildHasherDefault<WordHasher>>;
 
 /// Mixes words by multiplication.
 #[derive(Default)]
@@ -109,6 +60,10 @@ impl Hasher for WordHasher {
 
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
     }
 
     fn write_u64(&mut self, word: u64) {

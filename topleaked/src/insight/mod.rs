@@ -12,12 +12,14 @@ mod reading;
 mod shape;
 mod text;
 mod top;
+mod usage;
 
 pub use fields::{FieldMember, FieldValue, FieldsQuestion, Meaning};
-pub use groups::{GroupKey, Grouping, Identify};
-pub use leaks::{ClusterGroup, LargeCluster, LeakSummary, TypeCounts};
+pub use groups::{GroupKey, Grouping};
+pub use leaks::{ClusterGroup, LargeCluster, LeakSummary};
 pub use pieces::MemoryPieces;
 pub use reading::{Reader, Reading, WordKind};
 pub use shape::{Shape, ShapeChild};
 pub use text::{plausible_text, text_in_word};
 pub use top::{DATA_MEMORY, FoundWord, Noise, TopAnswer, TopError, TopQuestion, top_words};
+pub use usage::{Selection, TypeCounts, Usage};

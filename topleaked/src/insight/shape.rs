@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::graph::{Graph, References};
 use crate::heap::{AllocId, Heap};
 
-use super::groups::{GroupKey, Grouping, Identify};
+use super::groups::{GroupKey, Grouping};
 
 /// How deep a tree is followed.
 const DEEPEST: usize = 5;
@@ -43,7 +43,6 @@ impl Shape {
         graph: &Graph,
         references: &References<'_>,
         grouping: &Grouping<'_>,
-        identify: Identify<'_>,
         head: AllocId,
     ) -> Shape {
         // Level by level, so that each allocation hangs where it is nearest to the head.
@@ -94,12 +93,12 @@ impl Shape {
                 }
             }
             let usable_size = heap.table.usable_size(node.id);
-            let shape = Shape { key: grouping.key(node.id, identify), usable_size, children, cut: node.cut };
+            let shape = Shape { key: grouping.key(node.id), usable_size, children, cut: node.cut };
             if let Some(place) = shapes.get_mut(at) {
                 *place = Some(shape);
             }
         }
-        let lone = Shape { key: grouping.key(head, identify), usable_size: 0, children: Vec::new(), cut: false };
+        let lone = Shape { key: grouping.key(head), usable_size: 0, children: Vec::new(), cut: false };
         shapes.into_iter().next().flatten().unwrap_or(lone)
     }
 }

@@ -5,15 +5,14 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::addr::Addr;
 use crate::graph::Reachability;
 use crate::heap::{AllocId, HeapError};
-use crate::insight::{FieldMember, FieldsQuestion, GroupKey, Grouping, LeakSummary, Meaning};
+use crate::insight::{FieldMember, FieldsQuestion, Meaning};
+use crate::objects::{IdentityId, Objects};
 use crate::session::Session;
 use crate::task::Diagnostic;
 use crate::types::{DebugInfo, TypeName as AskedName, Types};
 
-use super::leaks::TypeNames;
 use super::{Answer, Grouped, Look, SafeText, Share};
 
 /// Members that are shown as telling, or as remarkable where there is but one group.
@@ -30,7 +29,7 @@ pub enum FieldsError {
     #[error(transparent)]
     Heap(#[from] HeapError),
     /// No object is of the type.
-    #[error("no object of type {name} is found in the heap; `topleaked leaks --all` shows the types that are")]
+    #[error("no object of type {name} is found in the heap; `topleaked types --all` shows the types that are")]
     NoObjects {
         /// The type asked for.
         name: String,
@@ -125,22 +124,17 @@ impl Fields {
     pub fn new(session: &Session<'_>, type_name: &str, member: Option<&str>) -> Result<Fields, FieldsError> {
         let (image, task) = (session.image(), session.task());
         let (heap, graph) = (session.heap()?, session.graph()?);
-        let names = TypeNames::new(session);
-        let identify = |marker| names.identifies(marker);
-        let grouping = Grouping::new(image, &heap.table);
-        let summary = LeakSummary::build(heap, graph, &grouping, &identify, task);
-        let markers: HashSet<Addr> = summary.groups.iter().filter_map(|(key, _)| key.marker()).collect();
-        let name = find_name(&summary, &names, type_name)?;
-        let is_it = |key: GroupKey| names.of(key).is_some_and(|found| found.name == name);
-        let wanted: HashSet<Addr> =
-            summary.groups.iter().filter(|(key, _)| is_it(*key)).filter_map(|(key, _)| key.marker()).collect();
+        let known = session.objects()?;
+        let in_use: HashSet<IdentityId> = heap.table.ids().filter_map(|id| known.of(id)).collect();
+        let name = find_name(known, &in_use, type_name)?;
+        let wanted: HashSet<IdentityId> =
+            in_use.iter().copied().filter(|id| known.identity(*id).name == name).collect();
 
         let (mut objects, mut suspect): (Vec<AllocId>, Vec<bool>) = (Vec::new(), Vec::new());
         let mut possibly_leaked = 0;
         for id in heap.table.ids() {
             let Some(reachability) = graph.marks.reachability(id) else { continue };
-            let marker = grouping.key(id, &|marker| wanted.contains(&marker)).marker();
-            if marker.is_none_or(|marker| !wanted.contains(&marker)) {
+            if known.of(id).is_none_or(|identity| !wanted.contains(&identity)) {
                 continue;
             }
             match reachability {
@@ -168,10 +162,10 @@ impl Fields {
             heap,
             objects: &objects,
             suspect: &suspect,
-            markers: &markers,
+            known,
             layout: layout.as_ref().map(|(types, id)| (types, *id)),
         };
-        let show = |meaning: &Meaning| meant(session, &names, meaning);
+        let show = |meaning: &Meaning| meant(session, known, meaning);
         let mut members: Vec<MemberRow> =
             question.answer(task).into_iter().map(|found| MemberRow::new(found, &show)).collect();
         if let Some(member) = member {
@@ -205,11 +199,10 @@ fn safe(text: &str) -> String {
 }
 
 /// The full name of a type that has objects.
-fn find_name(summary: &LeakSummary, names: &TypeNames<'_, '_>, asked: &str) -> Result<String, FieldsError> {
+fn find_name(known: &Objects, in_use: &HashSet<IdentityId>, asked: &str) -> Result<String, FieldsError> {
     let plain = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
     let wanted = plain(asked);
-    let all: BTreeSet<String> =
-        summary.groups.iter().filter_map(|(key, _)| names.of(*key)).map(|name| name.name).collect();
+    let all: BTreeSet<String> = in_use.iter().map(|id| known.identity(*id).name.clone()).collect();
     if let Some(exact) = all.iter().find(|name| plain(name) == wanted) {
         return Ok(exact.clone());
     }
@@ -259,7 +252,7 @@ fn find_layout(
 }
 
 /// A value in words, and its number where it has a name.
-fn meant(session: &Session<'_>, names: &TypeNames<'_, '_>, meaning: &Meaning) -> (String, Option<String>) {
+fn meant(session: &Session<'_>, known: &Objects, meaning: &Meaning) -> (String, Option<String>) {
     let text = match meaning {
         Meaning::Named(name, value) => return (value.clone(), Some(name.clone())),
         Meaning::Text(text) => text.clone(),
@@ -274,10 +267,7 @@ fn meant(session: &Session<'_>, names: &TypeNames<'_, '_>, meaning: &Meaning) ->
                 None => (hex, None),
             };
         }
-        Meaning::Object(marker) => match names.of(GroupKey::Marker(*marker)) {
-            Some(name) => format!("a pointer to {}", name.name),
-            None => "a pointer to an object".to_owned(),
-        },
+        Meaning::Object(identity) => format!("a pointer to {}", known.identity(*identity).name),
         Meaning::Allocation(size) => format!("a pointer to {} bytes", Grouped(*size)),
         Meaning::Elsewhere => "a pointer to elsewhere".to_owned(),
         Meaning::Range(low, high) if low == high => low.clone(),

@@ -37,6 +37,8 @@ mod leaks;
 mod safe_text;
 mod table;
 mod top;
+mod type_rows;
+mod types;
 mod words;
 
 use std::io;
@@ -54,6 +56,7 @@ pub use leaks::Leaks;
 pub use safe_text::{QuotedText, SafeText};
 pub use table::{Column, Table};
 pub use top::TopWords;
+pub use types::{TypesAnswer, TypesOrder};
 pub use words::{MemberValues, ValueRow, WordRow, Words, WriteGdb};
 
 /// What the renderers are told of the place where the text will be read.

@@ -24,6 +24,7 @@ use std::sync::OnceLock;
 use crate::graph::{Graph, References, Roots, Tags};
 use crate::heap::{Heap, HeapError, walk_heaps};
 use crate::image::{Image, OpenOptions};
+use crate::objects::Objects;
 use crate::symbols::Symbols;
 use crate::task::{Diagnostic, Task};
 use crate::types::Vtables;
@@ -40,6 +41,7 @@ pub struct Session<'i> {
     heap: OnceLock<Result<Heap, HeapError>>,
     roots: OnceLock<Roots>,
     graph: OnceLock<Graph>,
+    objects: OnceLock<Objects>,
 }
 
 impl<'i> Session<'i> {
@@ -54,6 +56,7 @@ impl<'i> Session<'i> {
             heap: OnceLock::new(),
             roots: OnceLock::new(),
             graph: OnceLock::new(),
+            objects: OnceLock::new(),
         }
     }
 
@@ -116,6 +119,16 @@ impl<'i> Session<'i> {
     pub fn graph(&self) -> Result<&Graph, HeapError> {
         let references = self.references()?;
         Ok(self.graph.get_or_init(|| references.build_graph(self.task)))
+    }
+
+    /// What each allocation is.
+    ///
+    /// # Errors
+    /// As [`Session::heap`].
+    pub fn objects(&self) -> Result<&Objects, HeapError> {
+        let (heap, roots) = (self.heap()?, self.roots()?);
+        let build = || Objects::build(self.image, self.vtables(), &heap.table, roots, self.task);
+        Ok(self.objects.get_or_init(build))
     }
 
     /// What weakens the answers so far: of the image, then of each stage that has run, in their order, each once.

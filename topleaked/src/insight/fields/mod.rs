@@ -3,12 +3,12 @@
 mod infer;
 mod read;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::addr::Addr;
 use crate::heap::{AllocId, Heap};
 use crate::image::Image;
+use crate::objects::{IdentityId, Objects};
 use crate::task::Task;
 use crate::types::{LeafKind, TypeId, Types};
 
@@ -27,8 +27,8 @@ pub enum Meaning {
     Null,
     /// Pointers to this one place.
     Place(Addr),
-    /// Pointers to objects that begin with this pointer into constant data.
-    Object(Addr),
+    /// Pointers to objects of this type.
+    Object(IdentityId),
     /// Pointers to allocations of no known type that have so many usable bytes.
     Allocation(u64),
     /// Pointers to somewhere else.
@@ -80,8 +80,8 @@ pub struct FieldsQuestion<'a> {
     pub objects: &'a [AllocId],
     /// For each object whether it is a suspect; the others are the reference group.
     pub suspect: &'a [bool],
-    /// Pointers into constant data that tell what begins with them.
-    pub markers: &'a HashSet<Addr>,
+    /// What the allocations are that objects point at.
+    pub known: &'a Objects,
     /// The type's layout; without it members are inferred from the objects.
     pub layout: Option<(&'a Types, TypeId)>,
 }

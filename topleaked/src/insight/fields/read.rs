@@ -231,9 +231,9 @@ fn pointers(question: &FieldsQuestion<'_>, values: Vec<Value>) -> Read {
             return Meaning::Place(addr);
         }
         let Some((id, _)) = table.find(addr) else { return Meaning::Elsewhere };
-        match question.image.space().word(table.address(id)).map(Addr) {
-            Some(marker) if question.markers.contains(&marker) => Meaning::Object(marker),
-            _ => Meaning::Allocation(table.usable_size(id)),
+        match question.known.of(id) {
+            Some(identity) => Meaning::Object(identity),
+            None => Meaning::Allocation(table.usable_size(id)),
         }
     };
     let mut known = Meanings::default();

@@ -10,11 +10,10 @@ use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::graph::{Holder, Path, Reachability, RootMemory, Step};
 use crate::heap::{AllocId, Heap, HeapError, State};
 use crate::image::{Content, MemoryKind, MissingReason};
-use crate::insight::Grouping;
+use crate::objects::Glance;
 use crate::session::Session;
 use crate::types::Vtables;
 
-use super::leaks::TypeNames;
 use super::{Hex, safe_text::lossless};
 
 /// So many incoming references are looked at; all are counted.
@@ -190,8 +189,7 @@ impl Explain {
         let context = Context {
             session,
             heap,
-            names: TypeNames::new(session),
-            grouping: Grouping::new(session.image(), &heap.table),
+            objects: Glance::new(session.image(), session.vtables(), &heap.table),
             vtables: session.vtables(),
         };
         let mut explain = Explain {
@@ -245,7 +243,7 @@ impl Explain {
     fn take_allocation(&mut self, context: &Context<'_, '_>, id: AllocId, offset: u64) -> Result<(), HeapError> {
         let (heap, session) = (context.heap, context.session);
         let allocation = heap.table.get(id);
-        let name = context.names.of(context.grouping.key(id, &|marker| context.names.identifies(marker)));
+        let identity = context.objects.identity(id);
         let mut row = AllocationRow {
             address: allocation.address.into(),
             size: allocation.usable_size,
@@ -258,8 +256,8 @@ impl Explain {
                 .to_owned(),
             reachability: None,
             reason: None,
-            type_name: name.as_ref().filter(|_| allocation.state == State::Used).map(|name| name.name.clone()),
-            evidence: name.filter(|_| allocation.state == State::Used).map(|name| name.evidence),
+            type_name: identity.as_ref().map(|identity| identity.name.clone()),
+            evidence: identity.map(|identity| identity.evidence.words()),
         };
         let references = session.references()?;
         if allocation.state.is_used() {
@@ -348,8 +346,7 @@ fn covers(spans: &[Span], addr: Addr) -> bool {
 struct Context<'s, 'i> {
     session: &'s Session<'i>,
     heap: &'s Heap,
-    names: TypeNames<'s, 'i>,
-    grouping: Grouping<'s>,
+    objects: Glance<'s, 'i>,
     vtables: Vtables<'s, 'i>,
 }
 
@@ -427,11 +424,7 @@ impl Context<'_, '_> {
     }
 
     fn type_of(&self, id: AllocId) -> Option<String> {
-        if !self.heap.table.state(id).is_used() {
-            return None;
-        }
-        let key = self.grouping.key(id, &|marker| self.names.identifies(marker));
-        self.names.of(key).map(|name| name.name)
+        self.objects.identity(id).map(|identity| identity.name)
     }
 
     /// What a word is, in words.

@@ -51,9 +51,8 @@ impl Leaks<'_> {
 
     fn write_types(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
         let mut rows: Vec<(CountRow, CountRow, String)> = Vec::new();
-        rows.extend(self.types.iter().map(|row| (row.leaked, row.live, row.name.clone())));
-        let sized = |size| format!("({} bytes)", Grouped(size));
-        rows.extend(self.unidentified.iter().map(|row| (row.leaked, row.live, sized(row.size))));
+        rows.extend(self.types.iter().map(|row| (row.leaked, row.live, row.label())));
+        rows.extend(self.unidentified.iter().map(|row| (row.leaked, row.live, row.label())));
         rows.sort_by(|a, b| b.0.bytes.cmp(&a.0.bytes).then_with(|| a.2.cmp(&b.2)));
         let shown = if self.all { rows.len() } else { SHOWN };
         let mut table = Table::new(&[
@@ -121,7 +120,7 @@ impl Leaks<'_> {
             writeln!(
                 out,
                 "{name} fill {} of the heap ({}, {}): if that is too many, something still holds them.\n\
-                 `topleaked types` counts all types, `topleaked explain CORE ADDR` says who holds one.",
+                 `topleaked types CORE` counts all types, `topleaked explain CORE ADDR` says who holds one.",
                 Share { part: row.bytes, whole: self.used.bytes },
                 Grouped(row.count),
                 Bytes(row.bytes),

@@ -1,17 +1,18 @@
 //! What leaked: by type, and by what was let go.
 
 mod human;
-mod names;
+
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 use crate::graph::{Graph, RootKind};
-use crate::heap::{Count, Heap, HeapError};
-use crate::insight::{GroupKey, Grouping, LeakSummary, Shape, TypeCounts};
+use crate::heap::{AllocId, Heap, HeapError};
+use crate::insight::{GroupKey, Grouping, LeakSummary, Selection, Shape, Usage};
 use crate::session::Session;
 
 use super::Hex;
-pub(super) use names::TypeNames;
+use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
 
 /// Of so many kinds of heads the typical cluster is drawn.
 const MOST_SHAPES: usize = 20;
@@ -46,50 +47,6 @@ pub struct Leaks<'s> {
     /// Whether people are shown every row.
     #[serde(skip)]
     all: bool,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct CountRow {
-    count: u64,
-    bytes: u64,
-}
-
-impl From<Count> for CountRow {
-    fn from(count: Count) -> CountRow {
-        CountRow { count: count.count, bytes: count.bytes }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct PossiblyRow {
-    count: u64,
-    bytes: u64,
-    /// Reached only over a pointer into the middle of some allocation.
-    interior: CountRow,
-    /// Reached only from a stack's dead part, the stack of a thread that ended, a damaged part of the heap.
-    stale: CountRow,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct TypeRow {
-    name: String,
-    evidence: &'static str,
-    confidence: &'static str,
-    count: u64,
-    bytes: u64,
-    leaked: CountRow,
-    possibly_leaked: CountRow,
-    live: CountRow,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct SizeRow {
-    size: u64,
-    count: u64,
-    bytes: u64,
-    leaked: CountRow,
-    possibly_leaked: CountRow,
-    live: CountRow,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -160,16 +117,27 @@ struct DominantRow {
     bytes: u64,
 }
 
-/// The addresses of all leaked allocations, read from the tables while they are written.
-#[derive(Clone, Copy, Debug)]
+/// The addresses of the leaked allocations.
 struct Addresses<'s> {
     heap: &'s Heap,
     graph: &'s Graph,
+    selection: Option<Selection<'s>>,
+}
+
+impl fmt::Debug for Addresses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl Addresses<'_> {
     fn iter(&self) -> impl Iterator<Item = Hex> + '_ {
-        self.graph.marks.leaked.iter().map(|id| Hex::from(self.heap.table.address(id)))
+        self.graph
+            .marks
+            .leaked
+            .iter()
+            .filter(|id| self.selection.is_none_or(|selected| selected(*id)))
+            .map(|id| Hex::from(self.heap.table.address(id)))
     }
 }
 
@@ -180,81 +148,75 @@ impl Serialize for Addresses<'_> {
 }
 
 impl<'s> Leaks<'s> {
-    /// Finds out what leaked.
+    /// Finds out what leaked: of the allocations that are selected, or of all.
     ///
     /// # Errors
     /// Where the heap cannot be walked.
-    pub fn new(session: &'s Session<'_>) -> Result<Leaks<'s>, HeapError> {
+    pub fn new(session: &'s Session<'_>, selection: Option<Selection<'_>>) -> Result<Leaks<'s>, HeapError> {
         let (heap, graph) = (session.heap()?, session.graph()?);
-        let names = TypeNames::new(session);
-        let identify = |marker| names.identifies(marker);
-        let grouping = Grouping::new(session.image(), &heap.table);
-        let summary = LeakSummary::build(heap, graph, &grouping, &identify, session.task());
+        let grouping = Grouping::new(session.objects()?, &heap.table);
+        let summary = LeakSummary::build(heap, graph, &grouping, selection, session.task());
         let references = session.references()?;
-        let mut leaks = Leaks {
-            used: summary.total.used().into(),
-            leaked: summary.total.leaked.into(),
-            unreferenced: summary.unreferenced.into(),
-            cycles: summary.cycles.into(),
-            anchored: summary.total.anchored.into(),
-            possibly_leaked: PossiblyRow {
-                count: summary.total.possibly_leaked.count,
-                bytes: summary.total.possibly_leaked.bytes,
-                interior: summary.interior.into(),
-                stale: summary.stale.into(),
-            },
-            types: Vec::new(),
-            unidentified: Vec::new(),
-            clusters: Vec::new(),
-            cluster_types: Vec::new(),
-            roots: Vec::new(),
-            dominant: None,
-            addresses: None,
-            all: false,
-        };
-        leaks.add_types(&summary, &names);
-        leaks.clusters = (summary.largest.iter())
+        let usage = &summary.usage;
+        let mut leaked: Vec<_> = usage.groups.iter().filter(|(_, counts)| counts.leaked.count > 0).collect();
+        leaked.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.leaked.bytes));
+        let (types, unidentified) = type_rows(leaked, &grouping);
+        let name_of = |key| grouping.identity(key).map(|identity| identity.name.clone());
+        let clusters = (summary.largest.iter())
             .map(|cluster| ClusterRow {
                 head: heap.table.address(cluster.head).into(),
-                type_name: names.of(cluster.key).map(|name| name.name),
+                type_name: name_of(cluster.key),
                 size: heap.table.usable_size(cluster.head),
                 count: cluster.total.count,
                 bytes: cluster.total.bytes,
                 cycle: cluster.is_cycle,
             })
             .collect();
-        leaks.cluster_types = (summary.clusters.iter().enumerate())
-            .map(|(at, (key, group))| {
-                let typical = group.typical.filter(|_| at < MOST_SHAPES).map(|head| TypicalRow {
-                    head: heap.table.address(head).into(),
-                    shape: shape_row(Shape::find(heap, graph, &references, &grouping, &identify, head), &names),
-                });
-                ClusterTypeRow {
-                    type_name: names.of(*key).map(|name| name.name),
-                    size: size_of(*key),
-                    clusters: group.clusters,
-                    cycles: group.cycles,
-                    count: group.total.count,
-                    bytes: group.total.bytes,
-                    largest: group.largest.into(),
-                    typical,
-                }
+        let typical = |head: AllocId| TypicalRow {
+            head: heap.table.address(head).into(),
+            shape: shape_row(Shape::find(heap, graph, &references, &grouping, head), &grouping),
+        };
+        let cluster_types = (summary.clusters.iter().enumerate())
+            .map(|(at, (key, group))| ClusterTypeRow {
+                type_name: name_of(*key),
+                size: size_of(*key),
+                clusters: group.clusters,
+                cycles: group.cycles,
+                count: group.total.count,
+                bytes: group.total.bytes,
+                largest: group.largest.into(),
+                typical: group.typical.filter(|_| at < MOST_SHAPES).map(typical),
             })
             .collect();
-        let references = RootKind::ALL.iter().zip(graph.marks.root_references);
-        leaks.roots = references.map(|(kind, references)| RootRow { kind: kind.name(), references }).collect();
-        if summary.total.leaked.count == 0 {
-            leaks.dominant = dominant(&summary, &names);
-        }
-        Ok(leaks)
+        let roots = RootKind::ALL.iter().zip(graph.marks.root_references);
+        Ok(Leaks {
+            used: usage.total.used().into(),
+            leaked: usage.total.leaked.into(),
+            unreferenced: summary.unreferenced.into(),
+            cycles: summary.cycles.into(),
+            anchored: usage.total.anchored.into(),
+            possibly_leaked: usage.into(),
+            types,
+            unidentified,
+            clusters,
+            cluster_types,
+            roots: roots.map(|(kind, references)| RootRow { kind: kind.name(), references }).collect(),
+            dominant: if usage.total.leaked.count == 0 { dominant(usage, &grouping) } else { None },
+            addresses: None,
+            all: false,
+        })
     }
 
-    /// The same with the address of each leaked allocation.
+    /// The same with the address of each leaked allocation that is selected.
     ///
     /// # Errors
     /// As [`Leaks::new`].
-    pub fn with_addresses(mut self, session: &'s Session<'_>) -> Result<Leaks<'s>, HeapError> {
-        self.addresses = Some(Addresses { heap: session.heap()?, graph: session.graph()? });
+    pub fn with_addresses(
+        mut self,
+        session: &'s Session<'_>,
+        selection: Option<Selection<'s>>,
+    ) -> Result<Leaks<'s>, HeapError> {
+        self.addresses = Some(Addresses { heap: session.heap()?, graph: session.graph()?, selection });
         Ok(self)
     }
 
@@ -273,66 +235,37 @@ impl<'s> Leaks<'s> {
     pub fn leaked_bytes(&self) -> u64 {
         self.leaked.bytes
     }
-
-    fn add_types(&mut self, summary: &LeakSummary, names: &TypeNames<'_, '_>) {
-        for (key, counts) in summary.groups.iter().filter(|(_, counts)| counts.leaked.count > 0) {
-            let TypeCounts { leaked, possibly_leaked, anchored } = *counts;
-            let used = counts.used();
-            match (names.of(*key), key) {
-                (Some(name), _) => self.types.push(TypeRow {
-                    name: name.name,
-                    evidence: name.evidence,
-                    confidence: name.confidence,
-                    count: used.count,
-                    bytes: used.bytes,
-                    leaked: leaked.into(),
-                    possibly_leaked: possibly_leaked.into(),
-                    live: anchored.into(),
-                }),
-                (None, GroupKey::Size(size)) => self.unidentified.push(SizeRow {
-                    size: *size,
-                    count: used.count,
-                    bytes: used.bytes,
-                    leaked: leaked.into(),
-                    possibly_leaked: possibly_leaked.into(),
-                    live: anchored.into(),
-                }),
-                (None, GroupKey::Marker(_)) => {}
-            }
-        }
-    }
 }
 
 fn size_of(key: GroupKey) -> Option<u64> {
     match key {
         GroupKey::Size(size) => Some(size),
-        GroupKey::Marker(_) => None,
+        GroupKey::Type(_) => None,
     }
 }
 
 /// The type that fills a third of the heap or more.
-fn dominant(summary: &LeakSummary, names: &TypeNames<'_, '_>) -> Option<DominantRow> {
-    let (key, counts) =
-        summary.groups.iter().max_by_key(|(key, counts)| (counts.used().bytes, std::cmp::Reverse(*key)))?;
+fn dominant(usage: &Usage, grouping: &Grouping<'_>) -> Option<DominantRow> {
+    let (key, counts) = usage.groups.first()?;
     let used = counts.used();
-    (used.count > 1 && used.bytes >= summary.total.used().bytes / 3).then(|| DominantRow {
-        type_name: names.of(*key).map(|name| name.name),
+    (used.count > 1 && used.bytes >= usage.total.used().bytes / 3).then(|| DominantRow {
+        type_name: grouping.identity(*key).map(|identity| identity.name.clone()),
         size: size_of(*key),
         count: used.count,
         bytes: used.bytes,
     })
 }
 
-fn shape_row(shape: Shape, names: &TypeNames<'_, '_>) -> ShapeRow {
+fn shape_row(shape: Shape, grouping: &Grouping<'_>) -> ShapeRow {
     // As deep as Shape::find goes, which is a handful of levels.
     ShapeRow {
-        type_name: names.of(shape.key).map(|name| name.name),
+        type_name: grouping.identity(shape.key).map(|identity| identity.name.clone()),
         size: shape.usable_size,
         children: (shape.children.into_iter())
             .map(|child| ShapeChildRow {
                 offset: child.offset,
                 count: child.count,
-                shape: shape_row(child.shape, names),
+                shape: shape_row(child.shape, grouping),
             })
             .collect(),
         cut: shape.cut,

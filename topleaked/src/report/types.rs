@@ -1,0 +1,200 @@
+//! What the heap consists of, by type.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::heap::{Count, HeapError};
+use crate::insight::{GroupKey, Grouping, Selection, Usage};
+use crate::session::Session;
+
+use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
+use super::{Answer, Bytes, Column, Grouped, Look, Share, Table};
+
+/// So many types, and so many sizes of what has no known type, are shown unless all are asked for.
+const SHOWN: usize = 25;
+const SHOWN_SIZES: usize = 8;
+
+/// The order of the rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TypesOrder {
+    /// Most bytes first.
+    #[default]
+    Bytes,
+    /// Most allocations first.
+    Count,
+}
+
+/// The answer of `types`.
+#[derive(Debug, Serialize)]
+pub struct TypesAnswer {
+    /// What is counted: all used allocations, or those that were selected.
+    used: CountRow,
+    leaked: CountRow,
+    possibly_leaked: PossiblyRow,
+    live: CountRow,
+    /// What of it has a known type.
+    identified: CountRow,
+    /// All used allocations of the process.
+    heap: CountRow,
+    types: Vec<TypeRow>,
+    unidentified: Vec<SizeRow>,
+    #[serde(skip)]
+    is_selected: bool,
+    #[serde(skip)]
+    order: TypesOrder,
+    #[serde(skip)]
+    all: bool,
+}
+
+impl TypesAnswer {
+    /// Counts the used allocations that are selected, or all, by type.
+    ///
+    /// # Errors
+    /// Where the heap cannot be walked.
+    pub fn new(
+        session: &Session<'_>,
+        selection: Option<Selection<'_>>,
+        order: TypesOrder,
+    ) -> Result<TypesAnswer, HeapError> {
+        let (heap, graph, objects) = (session.heap()?, session.graph()?, session.objects()?);
+        let grouping = Grouping::new(objects, &heap.table);
+        let mut usage = Usage::build(heap, graph, &grouping, selection, session.task());
+        if order == TypesOrder::Count {
+            usage.groups.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.used().count));
+        }
+        let used = usage.total.used();
+        let whole = match selection {
+            None => used,
+            Some(_) => heap.allocators.iter().fold(Count::default(), |sum, allocator| {
+                let used = allocator.tally().used();
+                Count { count: sum.count + used.count, bytes: sum.bytes.saturating_add(used.bytes) }
+            }),
+        };
+        let mut identified = CountRow::default();
+        for (_, counts) in usage.groups.iter().filter(|(key, _)| matches!(key, GroupKey::Type(_))) {
+            let used = counts.used();
+            identified.count += used.count;
+            identified.bytes = identified.bytes.saturating_add(used.bytes);
+        }
+        let (types, unidentified) = type_rows(&usage.groups, &grouping);
+        Ok(TypesAnswer {
+            used: used.into(),
+            leaked: usage.total.leaked.into(),
+            possibly_leaked: (&usage).into(),
+            live: usage.total.anchored.into(),
+            identified,
+            heap: whole.into(),
+            types,
+            unidentified,
+            is_selected: selection.is_some(),
+            order,
+            all: false,
+        })
+    }
+
+    /// Whether people are shown every row.
+    #[must_use]
+    pub fn show_all(self, all: bool) -> TypesAnswer {
+        TypesAnswer { all, ..self }
+    }
+}
+
+impl Answer for TypesAnswer {
+    fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        if self.used.count == 0 {
+            return match (self.is_selected, self.heap.count) {
+                (true, 1..) => writeln!(out, "None of the {} allocations in use is meant.", Grouped(self.heap.count)),
+                _ => writeln!(out, "No allocation is known."),
+            };
+        }
+        let by = if self.order == TypesOrder::Count { "count" } else { "bytes" };
+        if !self.types.is_empty() {
+            let shown = if self.all { self.types.len() } else { SHOWN };
+            let mut table = self.table("type");
+            for row in self.types.iter().take(shown) {
+                self.add_row(&mut table, row.count, row.bytes, row.leaked, row.live, row.label());
+            }
+            writeln!(out, "In use, by type and {by}\n")?;
+            table.write(out, look)?;
+            self.write_rest(out, "type", self.types.iter().skip(shown).map(|row| row.bytes))?;
+            writeln!(out)?;
+        }
+        if !self.unidentified.is_empty() {
+            let shown = if self.all { self.unidentified.len() } else { SHOWN_SIZES };
+            let mut table = self.table("size");
+            for row in self.unidentified.iter().take(shown) {
+                self.add_row(&mut table, row.count, row.bytes, row.leaked, row.live, row.label());
+            }
+            writeln!(out, "In use, of no known type, by size\n")?;
+            table.write(out, look)?;
+            self.write_rest(out, "size", self.unidentified.iter().skip(shown).map(|row| row.bytes))?;
+            writeln!(out)?;
+        }
+        self.write_closing(out)
+    }
+}
+
+impl TypesAnswer {
+    fn table(&self, what: &'static str) -> Table {
+        Table::new(&[
+            Column::number("count"),
+            Column::number("bytes"),
+            Column::number("share"),
+            Column::number("leaked"),
+            Column::number("live"),
+            Column::text(what),
+        ])
+    }
+
+    fn add_row(&self, table: &mut Table, count: u64, bytes: u64, leaked: CountRow, live: CountRow, label: String) {
+        table.row([
+            Grouped(count).to_string(),
+            Bytes(bytes).to_string(),
+            Share { part: bytes, whole: self.heap.bytes }.to_string(),
+            Grouped(leaked.count).to_string(),
+            Grouped(live.count).to_string(),
+            label,
+        ]);
+    }
+
+    fn write_rest(&self, out: &mut dyn Write, what: &str, bytes: impl Iterator<Item = u64>) -> io::Result<()> {
+        let (count, bytes) = bytes.fold((0_u64, 0_u64), |(count, sum), bytes| (count + 1, sum.saturating_add(bytes)));
+        match count {
+            0 => Ok(()),
+            1 => writeln!(out, "… 1 more {what}, {}; --all shows it", Bytes(bytes)),
+            _ => writeln!(out, "… {} more {what}s, {}; --all shows them", Grouped(count), Bytes(bytes)),
+        }
+    }
+
+    fn write_closing(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.is_selected {
+            writeln!(
+                out,
+                "Meant: {} of {} allocations in use, {} of {}.",
+                Grouped(self.used.count),
+                Grouped(self.heap.count),
+                Bytes(self.used.bytes),
+                Bytes(self.heap.bytes)
+            )?;
+        }
+        let share = |part: CountRow| Share { part: part.bytes, whole: self.used.bytes };
+        writeln!(
+            out,
+            "In use: {} allocations, {}; leaked {} ({}), possibly leaked {} ({}).",
+            Grouped(self.used.count),
+            Bytes(self.used.bytes),
+            Grouped(self.leaked.count),
+            share(self.leaked),
+            Grouped(self.possibly_leaked.count),
+            share(CountRow { count: 0, bytes: self.possibly_leaked.bytes }),
+        )?;
+        writeln!(
+            out,
+            "Identified: {} of the bytes, {} of {} allocations.",
+            share(self.identified),
+            Grouped(self.identified.count),
+            Grouped(self.used.count)
+        )
+    }
+}

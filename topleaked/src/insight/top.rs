@@ -3,7 +3,7 @@
 use crate::addr::{Addr, Span};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::Task;
-use crate::words::{Count, Keep, Question, Tail, count_given, count_words};
+use crate::words::{Count, Keep, Question, Tail, count_given, count_hottest, count_words};
 
 use super::pieces::MemoryPieces;
 use super::reading::{LARGEST_CHUNK_BYTES, Reader, Reading, WordKind};
@@ -56,7 +56,7 @@ pub struct FoundWord {
     pub memory: Vec<(MemoryKind, u64)>,
 }
 
-/// What was left out as noise: of the words that are frequent enough to have been looked at.
+/// What was left out as noise: words that are more frequent than the last one shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Noise {
     /// Occurrences of zero.
@@ -100,10 +100,19 @@ pub struct TopAnswer {
     pub cut: bool,
 }
 
+impl TopAnswer {
+    fn of(total_words: u64) -> TopAnswer {
+        TopAnswer { words: Vec::new(), total_words, noise: Noise::default(), cut: false }
+    }
+}
+
 /// Why there is no answer.
 pub type TopError = crate::words::Error;
 
-/// A count of a few hundred words costs hardly more than one of ten, so noise is outnumbered at the first try.
+/// More words than this are not asked of the walk that counts the hottest alone: it knows some dozens, noise included.
+const MOST_HOTTEST: u64 = 40;
+
+/// A count of a few hundred words costs hardly more than one of this many, so noise is outnumbered at the first try.
 const LEAST_COUNTED: u64 = 96;
 
 /// Words that are looked up at once where more and more are wanted.
@@ -122,6 +131,27 @@ pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -
     let image = reader.image();
     let pieces = MemoryPieces::of_regions(image, |region| question.looks_in(region.kind));
     let within = value_spans(reader, question);
+    if within.is_none() && question.n <= MOST_HOTTEST {
+        let groups = groups(image, question);
+        let parts: Vec<_> = groups.iter().map(|(_, pieces)| pieces.parts()).collect();
+        if let Some(hottest) = count_hottest(pieces.parts(), &parts, image.target(), task)? {
+            let mut answer = TopAnswer::of(hottest.total_words);
+            let find = |counts: &[Count]| {
+                let in_group = |count: &Count, group: &Vec<u64>| {
+                    let at = hottest.top.iter().position(|other| other == count);
+                    at.and_then(|at| group.get(at)).copied().unwrap_or_default()
+                };
+                let of_word = |count: &Count| {
+                    let by_kind = groups.iter().zip(&hottest.groups);
+                    sorted(by_kind.map(|((kind, _), group)| (*kind, in_group(count, group))).collect())
+                };
+                Ok(counts.iter().map(of_word).collect())
+            };
+            if pick(reader, question, &hottest.top, &mut answer, &find)? {
+                return Ok(answer);
+            }
+        }
+    }
     let keep = within.as_deref().map_or(Keep::All, Keep::Within);
     let most = most_counted(task).max(question.n);
     let few = question.n.saturating_mul(4).max(LEAST_COUNTED);
@@ -131,15 +161,35 @@ pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -
         let words = Question { n: counted, target: image.target(), tail: Tail::Ignore, keep, isa: None };
         let counts = count_words(pieces.source(), &words, task)?;
         let exhausted = (counts.top.len() as u64) < counted;
-        let mut answer =
-            TopAnswer { words: Vec::new(), total_words: counts.total_words, noise: Noise::default(), cut: false };
-        let found = pick(reader, question, &counts.top, &mut answer, task)?;
+        let mut answer = TopAnswer::of(counts.total_words);
+        let find = |counts: &[Count]| find_memory(image, question, counts, task);
+        let found = pick(reader, question, &counts.top, &mut answer, &find)?;
         if found || exhausted || counted >= most {
             answer.cut = !found && !exhausted;
             return Ok(answer);
         }
         counted = counted.saturating_mul(16).min(most);
     }
+}
+
+/// Finds out in which kinds of memory each of some words lies, and how often.
+type FindMemory<'a> = dyn Fn(&[Count]) -> Result<Vec<Vec<(MemoryKind, u64)>>, TopError> + 'a;
+
+/// The memory that is looked in, by its kind, where there is any of it.
+fn groups<'i>(image: &'i Image, question: &TopQuestion) -> Vec<(MemoryKind, MemoryPieces<'i>)> {
+    MemoryKind::ALL
+        .into_iter()
+        .filter(|kind| question.looks_in(*kind))
+        .map(|kind| (kind, MemoryPieces::of_regions(image, |region| region.kind == kind)))
+        .filter(|(_, pieces)| pieces.size_bytes() > 0)
+        .collect()
+}
+
+/// Only kinds in which the word is, the one with most of it first.
+fn sorted(mut memory: Vec<(MemoryKind, u64)>) -> Vec<(MemoryKind, u64)> {
+    memory.retain(|(_, count)| *count > 0);
+    memory.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
+    memory
 }
 
 /// Reads words in their order until `n` are found; whether they were.
@@ -150,8 +200,11 @@ fn pick(
     question: &TopQuestion,
     counts: &[Count],
     answer: &mut TopAnswer,
-    task: &Task,
+    find_memory: &FindMemory<'_>,
 ) -> Result<bool, TopError> {
+    if question.n == 0 {
+        return Ok(true);
+    }
     let wanted = |reading: &Reading| match question.kinds.is_empty() {
         true => question.noise || !reading.is_noise(),
         false => question.kinds.contains(&reading.kind()),
@@ -176,29 +229,26 @@ fn pick(
             }
         }
         rest = rest.get(taken..).unwrap_or_default();
-        let found_in = find_memory(reader.image(), question, &looked_up, task)?;
+        let found_in = find_memory(&looked_up)?;
         let mut passed_over = passed_over.into_iter().peekable();
         for (at, (count, memory)) in looked_up.iter().zip(found_in).enumerate() {
             while let Some((_, count, reading)) = passed_over.next_if(|(before, ..)| *before <= at) {
                 answer.noise.add(&reading, count);
             }
-            if answer.words.len() as u64 >= question.n {
-                return Ok(true);
-            }
             let reading = reader.read(count.value, &memory);
             if wanted(&reading) {
                 answer.words.push(FoundWord { value: count.value, count: count.count, reading, memory });
+                if answer.words.len() as u64 >= question.n {
+                    return Ok(true);
+                }
             } else {
                 answer.noise.add(&reading, count.count);
             }
         }
-        if answer.words.len() as u64 >= question.n {
-            return Ok(true);
-        }
         passed_over.for_each(|(_, count, reading)| answer.noise.add(&reading, count));
         most = most.saturating_mul(4).min(MOST_LOOKED_UP.max(most));
     }
-    Ok(answer.words.len() as u64 >= question.n)
+    Ok(false)
 }
 
 /// In which kinds of memory each word lies, and how often. The largest kind is not walked over: it has what the others
@@ -209,12 +259,7 @@ fn find_memory(
     counts: &[Count],
     task: &Task,
 ) -> Result<Vec<Vec<(MemoryKind, u64)>>, TopError> {
-    let mut groups: Vec<(MemoryKind, MemoryPieces<'_>)> = MemoryKind::ALL
-        .into_iter()
-        .filter(|kind| question.looks_in(*kind))
-        .map(|kind| (kind, MemoryPieces::of_regions(image, |region| region.kind == kind)))
-        .filter(|(_, pieces)| pieces.size_bytes() > 0)
-        .collect();
+    let mut groups = groups(image, question);
     groups.sort_by_key(|(_, pieces)| std::cmp::Reverse(pieces.size_bytes()));
     let Some(((largest, _), others)) = groups.split_first() else { return Ok(vec![Vec::new(); counts.len()]) };
     let parts: Vec<_> = others.iter().map(|(_, pieces)| pieces.parts()).collect();
@@ -227,9 +272,7 @@ fn find_memory(
             others.iter().zip(&given.groups).map(|((kind, _), group)| (*kind, in_group(group))).collect();
         let elsewhere: u64 = memory.iter().map(|(_, count)| count).sum();
         memory.push((*largest, count.count.saturating_sub(elsewhere)));
-        memory.retain(|(_, count)| *count > 0);
-        memory.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
-        found.push(memory);
+        found.push(sorted(memory));
     }
     Ok(found)
 }

@@ -45,7 +45,7 @@ pub fn count_words(source: Source<'_>, question: &Question<'_>, task: &Task) -> 
 }
 
 /// Fewer words than this are counted in a table at once. Tests go the long way with fewer.
-const FEW_WORDS: u64 = if cfg!(test) { 1 << 6 } else { 1 << 14 };
+pub(super) const FEW_WORDS: u64 = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 
 fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &Task) -> Result<Counts, Error> {
     let width = question.target.width.bytes() as u64;

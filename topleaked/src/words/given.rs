@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use crate::addr::Target;
 use crate::task::Task;
 
-use super::count::for_each_word;
+use super::count::raw_to_value;
+use super::kernel::{self, FRONT_SLOTS, Front};
 use super::source::{Parts, Place, Sink, Walk};
-use super::{Error, Means};
+use super::{Error, Isa, Means};
 
 /// The answer of [`count_given`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +26,7 @@ pub struct GivenCounts {
 pub fn count_given(groups: &[Parts<'_>], words: &[u64], target: Target, task: &Task) -> Result<GivenCounts, Error> {
     let means = Means::of(task, 0)?;
     let width = target.width.bytes() as u64;
-    let slots: HashMap<u64, usize> = words.iter().enumerate().rev().map(|(slot, word)| (*word, slot)).collect();
+    let given = Words::new(words, target);
     let bytes = groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.total_bytes()));
     task.progress.start("counting given words", bytes);
     let mut answer = GivenCounts { groups: Vec::new(), total_words: Vec::new() };
@@ -39,40 +40,105 @@ pub fn count_given(groups: &[Parts<'_>], words: &[u64], target: Target, task: &T
             every: 1,
         };
         let mut sinks: Vec<_> =
-            (0..means.threads).map(|_| Given { slots: &slots, counts: vec![0; words.len()], target }).collect();
+            (0..means.threads).map(|_| Given::new(&given, words.len(), width)).collect();
         walk.run(task, &mut sinks)?;
         let count = |slot: usize| sinks.iter().filter_map(|sink| sink.counts.get(slot)).sum();
         // A word that was given twice has the same count twice.
-        answer.groups.push(words.iter().map(|word| slots.get(word).map_or(0, |slot| count(*slot))).collect());
+        answer.groups.push(words.iter().map(|word| given.slot_of_value(*word, target).map_or(0, count)).collect());
         answer.total_words.push(parts.total_words(width, false));
     }
     Ok(answer)
 }
 
-struct Given<'a> {
-    slots: &'a HashMap<u64, usize>,
-    counts: Vec<u64>,
-    target: Target,
+/// The words, raw, in a form in which a word that is none of them is told by one bit.
+struct Words {
+    slots: HashMap<u64, usize>,
+    /// 0 alone: it is counted apart.
+    front: Front,
+    bitmap: Vec<u64>,
+    shift: u32,
+    /// For each bit, a word that has it, and its slot.
+    first: Vec<(u64, usize)>,
 }
 
-impl Given<'_> {
-    fn add(&mut self, word: u64, count: u64) {
-        if let Some(slot) = self.slots.get(&word)
-            && let Some(sum) = self.counts.get_mut(*slot)
-        {
+impl Words {
+    fn new(words: &[u64], target: Target) -> Words {
+        // Seen from either side the bytes are in the same order.
+        let raw = words.iter().map(|word| raw_to_value(target, *word));
+        let slots: HashMap<u64, usize> = raw.enumerate().map(|(slot, raw)| (raw, slot)).collect();
+        let front = Front { multiplier: 0x9e37_79b9_7f4a_7c15, keys: [0; FRONT_SLOTS] };
+        let bits = (slots.len().max(1) * 64).next_power_of_two().ilog2().clamp(12, 20);
+        let shift = 64 - bits;
+        let mut bitmap = vec![0u64; 1 << (bits - 6)];
+        let mut first = vec![(0, 0); 1 << bits];
+        for (raw, slot) in &slots {
+            let bit = (raw.wrapping_mul(front.multiplier) >> shift) as usize;
+            if let (Some(block), Some(first)) = (bitmap.get_mut(bit / 64), first.get_mut(bit)) {
+                *block |= 1 << (bit % 64);
+                *first = (*raw, *slot);
+            }
+        }
+        Words { slots, front, bitmap, shift, first }
+    }
+
+    fn slot(&self, raw: u64) -> Option<usize> {
+        match self.first.get((raw.wrapping_mul(self.front.multiplier) >> self.shift) as usize) {
+            Some((word, slot)) if *word == raw && raw != 0 => Some(*slot),
+            _ => self.slots.get(&raw).copied(),
+        }
+    }
+
+    fn slot_of_value(&self, word: u64, target: Target) -> Option<usize> {
+        self.slot(raw_to_value(target, word))
+    }
+}
+
+/// Words that are filtered at once.
+const FILTERED: usize = 2048;
+
+struct Given<'a> {
+    words: &'a Words,
+    counts: Vec<u64>,
+    width: u64,
+    isa: Isa,
+    found: Vec<u64>,
+}
+
+impl<'a> Given<'a> {
+    fn new(words: &'a Words, count: usize, width: u64) -> Given<'a> {
+        Given { words, counts: vec![0; count], width, isa: Isa::best(), found: vec![0; FILTERED + 1] }
+    }
+
+    fn add(&mut self, slot: Option<usize>, count: u64) {
+        if let Some(sum) = slot.and_then(|slot| self.counts.get_mut(slot)) {
             *sum += count;
         }
     }
 }
 
+fn zeros<const W: usize>(bytes: &[u8]) -> u64 {
+    bytes.as_chunks::<W>().0.iter().map(|word| u64::from(*word == [0; W])).sum()
+}
+
 impl Sink for Given<'_> {
     fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
-        for_each_word(self.target, bytes, |word| self.add(word, 1));
+        let Words { front, bitmap, shift, .. } = self.words;
+        for group in bytes.chunks(FILTERED * self.width as usize) {
+            let found = kernel::find_survivors(self.isa, self.width, group, front, *shift, bitmap, &mut self.found);
+            for at in 0..found {
+                let raw = self.found.get(at).copied().unwrap_or_default();
+                self.add(self.words.slot(raw), 1);
+            }
+        }
+        let zero = self.words.slots.get(&0).copied();
+        if zero.is_some() {
+            self.add(zero, if self.width == 4 { zeros::<4>(bytes) } else { zeros::<8>(bytes) });
+        }
         Ok(())
     }
 
     fn zeros(&mut self, _: Place, count: u64) -> Result<(), Error> {
-        self.add(0, count);
+        self.add(self.words.slots.get(&0).copied(), count);
         Ok(())
     }
 }

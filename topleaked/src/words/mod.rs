@@ -15,6 +15,7 @@
 
 mod count;
 mod given;
+mod hottest;
 mod kernel;
 mod pass;
 mod radix;
@@ -33,6 +34,7 @@ use crate::addr::{Span, Target};
 
 pub use count::count_words;
 pub use given::{GivenCounts, count_given};
+pub use hottest::{HottestCounts, count_hottest};
 pub use search::{Member, MemberAt, MemberCounts, Search, StringCount, count_members};
 pub use source::{Extent, Parts, Source};
 

@@ -97,6 +97,21 @@ impl Bounds {
         }
     }
 
+    /// The bounds for two parts of the memory together; both have as many counters.
+    pub(super) fn plus(self, other: Bounds) -> Bounds {
+        match (self, other) {
+            (Bounds::Wide(mut sum), Bounds::Wide(more)) => {
+                sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+                Bounds::Wide(sum)
+            }
+            (Bounds::Narrow(mut sum), Bounds::Narrow(more)) => {
+                sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+                Bounds::Narrow(sum)
+            }
+            (_, other) => other,
+        }
+    }
+
     /// No word that is not in the front occurs more often; `u64::MAX` where a counter is full.
     pub(super) fn greatest(&self) -> u64 {
         match self {
@@ -267,15 +282,8 @@ impl<'a> Hashed<'a> {
                 (all, other) => all.or(other),
             };
             sum = Some(match (sum, sink.counters) {
-                (Some(Bounds::Wide(mut sum)), Bounds::Wide(more)) => {
-                    sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
-                    Bounds::Wide(sum)
-                }
-                (Some(Bounds::Narrow(mut sum)), Bounds::Narrow(more)) => {
-                    sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
-                    Bounds::Narrow(sum)
-                }
-                (_, counters) => counters,
+                (Some(sum), counters) => sum.plus(counters),
+                (None, counters) => counters,
             });
         }
         // A counter that stood at a smaller limit in a test may stand for any number, too.

@@ -77,7 +77,7 @@ impl Verb for Top {
                         .to_owned(),
             });
         }
-        let mut report = Report::new("top", &self.dump.core, TopWords::new(&answer, image.target()));
+        let mut report = Report::new("top", &self.dump.core, TopWords::new(&answer, &session));
         report.complete = !image.truncated();
         report.diagnostics = diagnostics;
         if self.output == "gdb" && !self.json {

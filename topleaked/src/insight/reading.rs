@@ -9,7 +9,7 @@ use crate::image::{Image, MemoryKind, Region};
 use crate::symbols::{SymbolHit, Symbols};
 use crate::types::{FunctionTable, Vtables};
 
-use super::text::{plausible_text, text_in_word};
+use super::text::{letters_in_word, plausible_text, text_in_word};
 
 /// What a word is, in the fewest kinds that are worth asking for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -17,7 +17,8 @@ use super::text::{plausible_text, text_in_word};
 pub enum WordKind {
     /// All bits clear.
     Zero,
-    /// A number too small for an address: below 65,536, or above −65,536 as a signed number; or two of 4 bytes.
+    /// A number too small for an address: below 65,536, or above −65,536 as a signed number; or two of 4 bytes,
+    /// or four of 2.
     Small,
     /// The size field of an allocator's chunk.
     ChunkSize,
@@ -108,6 +109,23 @@ pub enum Reading {
         /// Where it lies: `libc.so.6+0x1f0`, `thread 17`.
         place: Option<String>,
     },
+    /// An address of memory that the program asked for, where an object begins that something names.
+    PointerTo {
+        /// The kind of memory.
+        kind: MemoryKind,
+        /// What names it: `vtable of Session`, or the variable that one of its first two words points at.
+        what: String,
+    },
+    /// An address in executable memory of no module: code that the program made itself.
+    GeneratedCode,
+    /// An address of memory that the program asked for, not at a word: many programs keep marks in the low bits, and some
+    /// point into strings.
+    Tagged {
+        /// The kind of memory.
+        kind: MemoryKind,
+        /// How far it is from the word before it, in bytes.
+        tag: u8,
+    },
     /// Text in the word's own bytes.
     Text(String),
     /// A floating-point number with few digits.
@@ -116,6 +134,10 @@ pub enum Reading {
     FloatPair(f32, f32),
     /// Two numbers of 4 bytes, the lower address first.
     Pair(i32, i32),
+    /// Four numbers of 2 bytes, the lowest address first.
+    Quad([u16; 4]),
+    /// A number, of whose bytes some in a row are letters and digits: a part of a string behind something else.
+    Mixed(u64, String),
     /// A number, and nothing more is known.
     Number(u64),
 }
@@ -125,21 +147,25 @@ impl Reading {
     pub fn kind(&self) -> WordKind {
         match self {
             Reading::Zero => WordKind::Zero,
-            Reading::Small(_) | Reading::Pair(..) => WordKind::Small,
+            Reading::Small(_) | Reading::Pair(..) | Reading::Quad(_) => WordKind::Small,
             Reading::ChunkSize { .. } => WordKind::ChunkSize,
             Reading::Vtable { .. } => WordKind::Vtable,
             Reading::Function { .. } | Reading::Pointer { kind: MemoryKind::Text, .. } => WordKind::Function,
             Reading::FunctionTable { .. } | Reading::Data { .. } | Reading::String(_) => WordKind::Data,
-            Reading::Pointer { kind, .. } => match kind {
-                MemoryKind::MainHeap | MemoryKind::Anonymous => WordKind::Heap,
-                MemoryKind::Stack => WordKind::Stack,
-                MemoryKind::Relro | MemoryKind::Data | MemoryKind::Bss | MemoryKind::Rodata | MemoryKind::Tls => {
-                    WordKind::Data
+            Reading::GeneratedCode => WordKind::Function,
+            Reading::Pointer { kind, .. } | Reading::PointerTo { kind, .. } | Reading::Tagged { kind, .. } => {
+                match kind {
+                    MemoryKind::MainHeap | MemoryKind::Anonymous => WordKind::Heap,
+                    MemoryKind::Stack => WordKind::Stack,
+                    MemoryKind::Relro | MemoryKind::Data | MemoryKind::Bss | MemoryKind::Rodata | MemoryKind::Tls => {
+                        WordKind::Data
+                    }
+                    _ => WordKind::Other,
                 }
-                _ => WordKind::Other,
-            },
+            }
             Reading::Text(_) => WordKind::Text,
-            Reading::Fill(_) | Reading::Float(_) | Reading::FloatPair(..) | Reading::Number(_) => WordKind::Other,
+            Reading::Fill(_) | Reading::Float(_) | Reading::FloatPair(..) => WordKind::Other,
+            Reading::Mixed(..) | Reading::Number(_) => WordKind::Other,
         }
     }
 
@@ -147,7 +173,12 @@ impl Reading {
     pub fn is_noise(&self) -> bool {
         matches!(
             self,
-            Reading::Zero | Reading::Small(_) | Reading::Pair(..) | Reading::Fill(_) | Reading::ChunkSize { .. }
+            Reading::Zero
+                | Reading::Small(_)
+                | Reading::Pair(..)
+                | Reading::Quad(_)
+                | Reading::Fill(_)
+                | Reading::ChunkSize { .. }
         )
     }
 
@@ -156,7 +187,7 @@ impl Reading {
         match self {
             Reading::Vtable { named, .. } => *named,
             Reading::FunctionTable { .. } | Reading::Function { .. } | Reading::Data { .. } => true,
-            Reading::String(_) | Reading::Text(_) => true,
+            Reading::String(_) | Reading::Text(_) | Reading::PointerTo { .. } => true,
             _ => false,
         }
     }
@@ -172,32 +203,42 @@ impl Reading {
             Reading::FunctionTable { name } => format!("table of functions {name}"),
             Reading::String(text) => format!("string {text:?}"),
             Reading::Pointer { kind, place } => {
-                let what = match kind {
-                    MemoryKind::MainHeap => "pointer into the main heap",
-                    MemoryKind::Anonymous => "pointer into unnamed memory",
-                    MemoryKind::Stack => "pointer into a stack",
-                    MemoryKind::Tls => "pointer into thread-local storage",
-                    MemoryKind::Text => "code",
-                    MemoryKind::Rodata => "read-only data",
-                    MemoryKind::Relro => "relocated constant data",
-                    MemoryKind::Data => "data",
-                    MemoryKind::Bss => "zero-initialised data",
-                    MemoryKind::Shared => "pointer into shared memory",
-                    MemoryKind::FileMapping => "pointer into a mapped file",
-                    MemoryKind::Vdso => "pointer into the vdso",
-                    MemoryKind::Guard => "pointer into a guard page",
-                };
+                let what = place_of(*kind);
                 match place {
                     Some(place) => format!("{what}, {place}"),
                     None => what.to_owned(),
                 }
             }
+            Reading::PointerTo { kind, what } => format!("{}, at an object: {what}", place_of(*kind)),
+            Reading::GeneratedCode => "code that the program made (executable memory of no file)".to_owned(),
+            Reading::Tagged { kind, tag } => format!("{}, {tag} past a word (tagged?)", place_of(*kind)),
             Reading::Text(text) => format!("text {text:?}"),
+            Reading::Quad([a, b, c, d]) => format!("four numbers {a}, {b}, {c}, {d}"),
+            Reading::Mixed(number, text) => format!("number {number}, with text {text:?} in it"),
             Reading::Float(number) => format!("floating point {number:?}"),
             Reading::FloatPair(a, b) => format!("two floats {a:?}, {b:?}"),
             Reading::Pair(a, b) => format!("two numbers {a}, {b}"),
             Reading::Number(number) => format!("number {number}"),
         }
+    }
+}
+
+/// What an address of this kind of memory is.
+fn place_of(kind: MemoryKind) -> &'static str {
+    match kind {
+        MemoryKind::MainHeap => "pointer into the main heap",
+        MemoryKind::Anonymous => "pointer into unnamed memory",
+        MemoryKind::Stack => "pointer into a stack",
+        MemoryKind::Tls => "pointer into thread-local storage",
+        MemoryKind::Text => "code",
+        MemoryKind::Rodata => "read-only data",
+        MemoryKind::Relro => "relocated constant data",
+        MemoryKind::Data => "data",
+        MemoryKind::Bss => "zero-initialised data",
+        MemoryKind::Shared => "pointer into shared memory",
+        MemoryKind::FileMapping => "pointer into a mapped file",
+        MemoryKind::Vdso => "pointer into the vdso",
+        MemoryKind::Guard => "pointer into a guard page",
     }
 }
 
@@ -251,6 +292,7 @@ impl<'s, 'i> Reader<'s, 'i> {
         read_number(word, width)
             .or_else(|| text_in_word(word, self.image.target()).map(Reading::Text))
             .or_else(|| read_floats(word, self.image.target()))
+            .or_else(|| letters_in_word(word, self.image.target()).map(|text| Reading::Mixed(word, text)))
             .unwrap_or(Reading::Number(word))
     }
 
@@ -280,6 +322,9 @@ impl<'s, 'i> Reader<'s, 'i> {
                 _ => Reading::Data { name },
             };
         }
+        if region.module.is_none() && matches!(region.kind, MemoryKind::MainHeap | MemoryKind::Anonymous) {
+            return self.read_pointer(addr, region.kind);
+        }
         let module = region.module.and_then(|id| self.image.module(id));
         let place = match (module, region.thread.and_then(|id| self.image.threads().get(id.0 as usize))) {
             (Some(module), _) => {
@@ -292,6 +337,43 @@ impl<'s, 'i> Reader<'s, 'i> {
             (None, None) => None,
         };
         Reading::Pointer { kind: region.kind, place }
+    }
+
+    /// An address in memory that the program asked for, by what stands there.
+    fn read_pointer(&self, addr: Addr, kind: MemoryKind) -> Reading {
+        if self.image.space().find_segment(addr).is_some_and(|segment| segment.permissions.execute) {
+            return Reading::GeneratedCode;
+        }
+        let width = self.image.target().width.bytes() as u64;
+        let tag = addr.0 % width;
+        if tag != 0 {
+            return Reading::Tagged { kind, tag: tag as u8 };
+        }
+        match self.name_of_object(addr) {
+            Some(what) => Reading::PointerTo { kind, what },
+            None => Reading::Pointer { kind, place: None },
+        }
+    }
+
+    /// What the first words of an object tell of it: C++ begins objects with a pointer to their vtable; objects of C point at
+    /// a description of their type with the first word, or behind a reference count.
+    fn name_of_object(&self, addr: Addr) -> Option<String> {
+        let width = self.image.target().width.bytes() as u64;
+        let word = |at: u64| self.image.space().word(addr.checked_add(at)?).map(Addr);
+        if let Some(vtable) = word(0).and_then(|first| self.vtables.classify(first)) {
+            return vtable.class.is_some().then(|| vtable.to_string());
+        }
+        let variable = |at: Addr| {
+            let region = self.image.region(at)?;
+            let is_data = matches!(region.kind, MemoryKind::Relro | MemoryKind::Data | MemoryKind::Bss);
+            let symbol = self.symbols.find(at).filter(|symbol| is_data && symbol.offset == 0)?;
+            Some(symbol_name(&symbol))
+        };
+        let counted = |first: Addr| (1..1 << 32).contains(&first.0);
+        match word(0) {
+            Some(first) if counted(first) => word(width).and_then(variable),
+            first => first.and_then(variable),
+        }
     }
 
     fn bytes(&self, addr: Addr) -> &'i [u8] {
@@ -362,7 +444,10 @@ fn read_number(word: u64, width: Width) -> Option<Reading> {
     filled.iter().all(|byte| *byte == bytes[0]).then_some(Reading::Fill(bytes[0]))
 }
 
-/// Numbers that a program would write down: a double or two floats with few digits, or two small integers.
+/// Numbers of 2 bytes below this are taken for four in a word: counts, flags, positions. Of random words one in 65,536 looks so.
+const SMALL_QUARTER: u16 = 0x1000;
+
+/// Numbers that a program would write down: a double or two floats with few digits, or two or four small integers.
 fn read_floats(word: u64, target: crate::addr::Target) -> Option<Reading> {
     if target.width == Width::W4 {
         let single = f32::from_bits(word as u32);
@@ -382,8 +467,18 @@ fn read_floats(word: u64, target: crate::addr::Target) -> Option<Reading> {
     if plausible(a) && plausible(b) {
         return Some(Reading::FloatPair(a, b));
     }
-    let small = |half: u32| (half as i32).unsigned_abs() < 0x1_0000;
-    (small(first) && small(second)).then_some(Reading::Pair(first as i32, second as i32))
+    // The greatest and the least number of 4 bytes stand for "none" and "no limit".
+    let small = |half: u32| (half as i32).unsigned_abs() < 0x1_0000 || matches!(half as i32, i32::MAX | i32::MIN);
+    if small(first) && small(second) {
+        return Some(Reading::Pair(first as i32, second as i32));
+    }
+    let halves = |word: u32| match target.order {
+        crate::addr::ByteOrder::Little => [word as u16, (word >> 16) as u16],
+        crate::addr::ByteOrder::Big => [(word >> 16) as u16, word as u16],
+    };
+    let ([a, b], [c, d]) = (halves(first), halves(second));
+    let quad = [a, b, c, d];
+    quad.iter().all(|number| *number < SMALL_QUARTER).then_some(Reading::Quad(quad))
 }
 
 fn plausible_single(number: f32) -> bool {
@@ -439,7 +534,12 @@ mod tests {
         assert_eq!(read(0x3fd5_5555_5555_5555), None, "a third has sixteen digits");
         assert_eq!(read(0x4000_0000_3f80_0000), Some(Reading::FloatPair(1.0, 2.0)));
         assert_eq!(read(0x0000_0007_0000_0003), Some(Reading::Pair(3, 7)));
+        assert_eq!(read(0x7fff_ffff_0000_0000), Some(Reading::Pair(0, i32::MAX)));
+        assert_eq!(read(0x7fff_fffe_0000_0000), None);
+        assert_eq!(read(0x0018_0002_0001_0000), Some(Reading::Quad([0, 1, 2, 24])));
+        assert_eq!(read(0x1018_0002_0001_0000), None);
         let big = Target { order: ByteOrder::Big, ..Target::LITTLE_8 };
+        assert_eq!(read_floats(0x0018_0002_0001_0000, big), Some(Reading::Quad([24, 2, 1, 0])));
         assert_eq!(read_floats(0x0000_0007_0000_0003, big), Some(Reading::Pair(7, 3)));
     }
 }

@@ -61,7 +61,7 @@ pub struct FoundWord {
 pub struct Noise {
     /// Occurrences of zero.
     pub zeros: u64,
-    /// Occurrences of small numbers, and of two small numbers in one word.
+    /// Occurrences of small numbers, and of two or four small numbers in one word.
     pub small: u64,
     /// Occurrences of size fields.
     pub chunk_sizes: u64,
@@ -73,7 +73,7 @@ impl Noise {
     fn add(&mut self, reading: &Reading, count: u64) {
         match reading {
             Reading::Zero => self.zeros += count,
-            Reading::Small(_) | Reading::Pair(..) => self.small += count,
+            Reading::Small(_) | Reading::Pair(..) | Reading::Quad(_) => self.small += count,
             Reading::ChunkSize { .. } => self.chunk_sizes += count,
             Reading::Fill(_) => self.fills += count,
             _ => {}

@@ -1,15 +1,19 @@
 //! The most frequent words, read for people.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
 
-use crate::addr::{Target, Width};
-use crate::insight::TopAnswer;
+use crate::addr::{Addr, Width};
+use crate::image::{ModuleId, ModuleRole};
+use crate::insight::{Reading, TopAnswer};
+use crate::session::Session;
+use crate::symbols::SourceKind;
 
 use super::words::{WordRow, Words};
-use super::{Answer, Bytes, Column, Grouped, Hex, Look, Share, Table, WriteGdb};
+use super::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Share, Table, WriteGdb};
 
 /// The answer of `top`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -18,6 +22,8 @@ pub struct TopWords {
     words: Words,
     /// What was left out.
     noise: NoiseRow,
+    /// What would name more of the words.
+    advice: Vec<String>,
     #[serde(skip)]
     descriptions: Vec<String>,
     #[serde(skip)]
@@ -35,7 +41,7 @@ struct NoiseRow {
 
 impl TopWords {
     /// The answer in rows.
-    pub fn new(answer: &TopAnswer, target: Target) -> TopWords {
+    pub fn new(answer: &TopAnswer, session: &Session<'_>) -> TopWords {
         let rows = answer.words.iter().map(|word| WordRow {
             value: Hex(word.value),
             count: word.count,
@@ -52,8 +58,9 @@ impl TopWords {
                 chunk_sizes: noise.chunk_sizes,
                 fills: noise.fills,
             },
+            advice: advice(answer, session),
             descriptions: answer.words.iter().map(|word| word.reading.describe()).collect(),
-            width: target.width,
+            width: session.image().target().width,
         }
     }
 }
@@ -82,8 +89,47 @@ impl Answer for TopWords {
         let total = self.words.total_words;
         let share = Share { part: shown, whole: total };
         writeln!(out, "… {} of {} words ({}) are shown above", Grouped(shown), Grouped(total), share)?;
-        self.write_noise(out)
+        self.write_noise(out)?;
+        self.advice.iter().try_for_each(|advice| writeln!(out, "… {}", SafeText::from(advice.as_str())))
     }
+}
+
+/// So many modules are named in the advice.
+const ADVISED: usize = 2;
+
+/// What would name the words that point into modules and have no name: the files of these modules, or their symbols.
+fn advice(answer: &TopAnswer, session: &Session<'_>) -> Vec<String> {
+    let image = session.image();
+    let mut unnamed: BTreeMap<ModuleId, u64> = BTreeMap::new();
+    for word in answer.words.iter().filter(|word| matches!(word.reading, Reading::Pointer { .. })) {
+        if let Some((id, _)) = image.module_at(Addr(word.value)) {
+            *unnamed.entry(id).or_default() += 1;
+        }
+    }
+    let mut unnamed: Vec<(ModuleId, u64)> = unnamed.into_iter().collect();
+    unnamed.sort_by_key(|(id, words)| (std::cmp::Reverse(*words), *id));
+    let advice = unnamed.into_iter().filter_map(|(id, words)| {
+        let module = image.module(id)?;
+        let whole = |kind| matches!(kind, SourceKind::OwnFile | SourceKind::DebugFile);
+        if module.role == ModuleRole::Vdso || session.symbols().sources(id).iter().any(|source| whole(source.kind)) {
+            return None;
+        }
+        let points = if words == 1 { "one word above points" } else { "words above point" };
+        let many = if words == 1 { String::new() } else { format!("{words} ") };
+        let name = String::from_utf8_lossy(module.name());
+        let build_id = module.build_id.as_ref().map(|id| format!(" (build id {id})")).unwrap_or_default();
+        let remedy = match (&module.file.found, module.role) {
+            (None, ModuleRole::Executable) => format!("whose file is not here{build_id}: give it with --exe FILE"),
+            (None, _) => {
+                format!("whose file is not here{build_id}: give its folder with --symbols DIR, or its root with --sysroot DIR")
+            }
+            (Some(_), _) => {
+                format!("of which only exported symbols are here: its debug file{build_id} has all, give its folder with --symbols DIR")
+            }
+        };
+        Some(format!("{many}{points} into {name}, {remedy}"))
+    });
+    advice.take(ADVISED).collect()
 }
 
 impl TopWords {

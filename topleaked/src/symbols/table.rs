@@ -12,6 +12,9 @@ use super::elf::{EM_ARM, ElfFile, SectionKind};
 
 /// A name is shown up to this many bytes.
 const LONGEST_NAME: usize = 64 << 10;
+/// Names are told apart by this many bytes where symbols are put in order: a hostile table has many that begin within one long
+/// run of letters, and each comparison would read to its end.
+const COMPARED_NAME: usize = 256;
 /// How far back from an address a symbol is looked for, in symbols.
 const MOST_STEPS: usize = 4096;
 /// Section index of symbols whose section is not known.
@@ -155,18 +158,20 @@ impl TableBuilder {
         let TableBuilder { mut entries, strings, .. } = self;
         let quality = |entry: &Entry| {
             // Of two names for one thing, the one that people use: `malloc` before `__libc_malloc`.
-            let name = name_at(&strings, entry.name);
+            let name = name_start(&strings, entry.name);
             (std::cmp::Reverse(name.iter().take_while(|byte| **byte == b'_').count()), std::cmp::Reverse(name.len()))
         };
         entries.sort_unstable_by(|a, b| {
             (a.address, a.rank)
                 .cmp(&(b.address, b.rank))
                 .then_with(|| quality(a).cmp(&quality(b)))
-                .then_with(|| name_at(&strings, b.name).cmp(name_at(&strings, a.name)))
+                .then_with(|| name_start(&strings, b.name).cmp(name_start(&strings, a.name)))
                 .then_with(|| (a.size, a.section, a.name).cmp(&(b.size, b.section, b.name)))
         });
         entries.dedup_by(|a, b| {
-            a.address == b.address && a.rank == b.rank && name_at(&strings, a.name) == name_at(&strings, b.name)
+            let same = a.address == b.address && a.rank == b.rank;
+            let (ours, theirs) = (name_start(&strings, a.name), name_start(&strings, b.name));
+            same && ours == theirs && (ours.len() < COMPARED_NAME || a.name == b.name)
         });
         SymbolTable {
             addresses: entries.iter().map(|entry| entry.address).collect(),
@@ -235,11 +240,21 @@ fn read_entry(
     })
 }
 
+/// The name that begins at a place.
 fn name_at(strings: &[(u32, Strings)], place: u32) -> &[u8] {
+    bounded_name(strings, place, LONGEST_NAME)
+}
+
+/// As much of it as is compared.
+fn name_start(strings: &[(u32, Strings)], place: u32) -> &[u8] {
+    bounded_name(strings, place, COMPARED_NAME)
+}
+
+fn bounded_name(strings: &[(u32, Strings)], place: u32, most_bytes: usize) -> &[u8] {
     let Some(at) = strings.partition_point(|(start, _)| *start <= place).checked_sub(1) else { return &[] };
     let Some((start, part)) = strings.get(at) else { return &[] };
     let rest = part.bytes().get((place - start) as usize..).unwrap_or_default();
-    let rest = rest.get(..rest.len().min(LONGEST_NAME)).unwrap_or_default();
+    let rest = rest.get(..rest.len().min(most_bytes)).unwrap_or_default();
     rest.get(..memchr(0, rest).unwrap_or(rest.len())).unwrap_or_default()
 }
 

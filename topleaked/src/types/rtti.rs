@@ -7,6 +7,7 @@
 //! nor the C++ library's file are needed, and libstdc++ and libc++abi are read alike.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use memchr::memchr;
@@ -15,12 +16,19 @@ use crate::addr::{Addr, Width};
 use crate::image::{Image, MemoryKind};
 use crate::symbols::{Symbols, demangle_type};
 
-/// A longer mangled name of a type is not read, in bytes.
-const LONGEST_NAME: usize = 64 << 10;
+/// A longer mangled name of a type is not read, in bytes: it would not be demangled either.
+const LONGEST_NAME: usize = 32 << 10;
 /// More direct bases than any class has.
 const MOST_BASES: u64 = 1024;
-/// So many records are remembered; past that each is read anew.
+/// So many records are remembered, with so many bytes of names; past that each is read anew.
 const MOST_REMEMBERED: usize = 1 << 18;
+const MOST_REMEMBERED_BYTES: u64 = 64 << 20;
+/// All the work that records may ask for, in steps of some nanoseconds. Records of a process are as many as its classes, and
+/// their names have some dozens of letters; made by an enemy, a million can share a name of the greatest length,
+/// or have all the others for bases. A minute's worth: past that, records are taken for unreadable.
+const MOST_STEPS: u64 = 1 << 32;
+/// What a name costs whose demangling goes far beyond its length, in the same steps.
+const COSTLY_NAME: u64 = 1 << 20;
 
 /// Which of the ABI's classes describes a class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +66,13 @@ pub(super) struct ClassRecord {
     pub(super) proven: bool,
 }
 
+impl ClassRecord {
+    fn size_bytes(&self) -> u64 {
+        let names = self.mangled.as_ref().map_or(0, Vec::len) + self.name.as_ref().map_or(0, String::len);
+        (names + size_of_val(self.bases.as_slice())) as u64
+    }
+}
+
 /// Reads records, and remembers them.
 #[derive(Debug)]
 pub(super) struct Records<'a, 'i> {
@@ -65,11 +80,20 @@ pub(super) struct Records<'a, 'i> {
     symbols: &'a Symbols<'i>,
     kinds: Mutex<HashMap<u64, Option<RecordKind>>>,
     classes: Mutex<HashMap<u64, Option<Arc<ClassRecord>>>>,
+    remembered_bytes: AtomicU64,
+    steps: AtomicU64,
 }
 
 impl<'a, 'i> Records<'a, 'i> {
     pub(super) fn new(symbols: &'a Symbols<'i>) -> Records<'a, 'i> {
-        Records { image: symbols.image(), symbols, kinds: Mutex::default(), classes: Mutex::default() }
+        Records {
+            image: symbols.image(),
+            symbols,
+            kinds: Mutex::default(),
+            classes: Mutex::default(),
+            remembered_bytes: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
+        }
     }
 
     fn width(&self) -> u64 {
@@ -100,16 +124,29 @@ impl<'a, 'i> Records<'a, 'i> {
             return known.clone();
         }
         let class = self.read_class(addr).map(Arc::new);
+        let bytes = class.as_ref().map_or(0, |class| class.size_bytes());
         if let Ok(mut classes) = self.classes.lock()
             && classes.len() < MOST_REMEMBERED
+            && self.remembered_bytes.load(Ordering::Relaxed) < MOST_REMEMBERED_BYTES
         {
+            self.remembered_bytes.fetch_add(bytes, Ordering::Relaxed);
             classes.insert(addr.0, class.clone());
         }
         class
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered_bytes(&self) -> u64 {
+        self.remembered_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes `steps` of the work that is allowed in all; whether there were so many left.
+    pub(super) fn spend(&self, steps: u64) -> bool {
+        self.steps.fetch_add(steps, Ordering::Relaxed) < MOST_STEPS
+    }
+
     fn read_class(&self, addr: Addr) -> Option<ClassRecord> {
-        if !self.may_hold_records(addr) {
+        if !self.may_hold_records(addr) || !self.spend(1) {
             return None;
         }
         let kind = self.kind(Addr(self.word_at(addr, 0)?))?;
@@ -117,6 +154,8 @@ impl<'a, 'i> Records<'a, 'i> {
             Text::Read(text) => {
                 // A record whose kind is not proven has to have a name that is one.
                 let name = demangle_type(&text);
+                let usual = name.as_ref().is_some_and(|name| name.len() <= 16 * text.len());
+                self.spend(if usual || text.len() < 64 { 64 * text.len() as u64 } else { COSTLY_NAME });
                 if kind == RecordKind::Unknown && name.is_none() {
                     return None;
                 }
@@ -173,10 +212,14 @@ impl<'a, 'i> Records<'a, 'i> {
                 let named = hit.filter(|hit| hit.offset == 2 * self.width());
                 match named.and_then(|hit| hit.name.strip_prefix(b"_ZTV")) {
                     Some(name) => kind_by_name(name),
-                    // Without the file of a stripped C++ library, all that shows is a record at the right place.
-                    None => of_kind
-                        .filter(|record| self.is_static(vptr) && self.may_hold_records(*record))
-                        .map(|_| RecordKind::Unknown),
+                    // Without the file of a stripped C++ library, all that shows is a record at the right place; and where a
+                    // dump ends before the library, that the place is a module's and nothing is known of it. Then the
+                    // name has to prove it.
+                    None if !self.is_static(vptr) => None,
+                    None => match of_kind {
+                        Some(record) => self.may_hold_records(record).then_some(RecordKind::Unknown),
+                        None => Some(RecordKind::Unknown),
+                    },
                 }
             }
         }
@@ -244,6 +287,7 @@ impl<'a, 'i> Records<'a, 'i> {
             return if cut { Text::Missing } else { Text::Nonsense };
         };
         let plausible = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.$*".contains(byte) || *byte >= 0x80;
+        self.spend(text.len() as u64);
         if text.is_empty() || !text.iter().all(plausible) { Text::Nonsense } else { Text::Read(text.to_vec()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::addr::{Addr, Span};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
@@ -157,7 +157,7 @@ pub struct Base {
 pub struct Vtables<'a, 'i> {
     image: &'i Image,
     symbols: &'a Symbols<'i>,
-    records: Records<'a, 'i>,
+    pub(super) records: Records<'a, 'i>,
     rust: RustVtables<'a, 'i>,
     diagnostics: Mutex<BTreeMap<u64, Diagnostic>>,
 }
@@ -367,13 +367,19 @@ impl<'a, 'i> Vtables<'a, 'i> {
 
     fn has_virtual_base(&self, class: &ClassRecord) -> bool {
         let mut waiting: Vec<_> = class.bases.clone();
+        let mut seen = HashSet::new();
         for _ in 0..MOST_SUBOBJECTS {
             let Some(base) = waiting.pop() else { return false };
             if base.is_virtual {
                 return true;
             }
-            waiting.extend(self.records.class(base.type_info).into_iter().flat_map(|base| base.bases.clone()));
-            waiting.truncate(MOST_SUBOBJECTS);
+            // One class can be a base by many ways; and what is no class of a program can be its own base.
+            if !seen.insert(base.type_info) || !self.records.spend(16) {
+                continue;
+            }
+            let Some(class) = self.records.class(base.type_info) else { continue };
+            let room = MOST_SUBOBJECTS.saturating_sub(waiting.len());
+            waiting.extend(class.bases.iter().take(room));
         }
         false
     }
@@ -383,10 +389,15 @@ impl<'a, 'i> Vtables<'a, 'i> {
         let wanted = offset_to_top.checked_neg()?;
         let offset = u64::try_from(wanted).ok()?;
         let points = self.address_points(addr, type_info);
-        let mut waiting = VecDeque::from([(class.clone(), 0_i64)]);
-        for _ in 0..MOST_SUBOBJECTS {
-            let Some((class, at)) = waiting.pop_front() else { break };
+        let mut waiting = VecDeque::from([(Arc::new(class.clone()), 0_i64)]);
+        let mut looked_at = 0;
+        let mut seen = HashSet::new();
+        while let Some((class, at)) = waiting.pop_front() {
             for base in &class.bases {
+                looked_at += 1;
+                if looked_at > MOST_SUBOBJECTS || !self.records.spend(16) {
+                    return Some(ServedBase { offset, class: None });
+                }
                 let place = if base.is_virtual {
                     // The distance stands in the vtable of the subobject that has the virtual base.
                     let point = points.get(&at.wrapping_neg());
@@ -401,10 +412,9 @@ impl<'a, 'i> Vtables<'a, 'i> {
                 if place == wanted {
                     return Some(ServedBase { offset, class: record.and_then(|record| record.name.clone()) });
                 }
-                if let Some(record) = record
-                    && waiting.len() < MOST_SUBOBJECTS
-                {
-                    waiting.push_back((record.as_ref().clone(), place));
+                // A place holds one subobject of a class, by however many ways it was found.
+                if seen.insert((base.type_info, place)) {
+                    waiting.extend(record.map(|record| (record, place)));
                 }
             }
         }
@@ -416,6 +426,9 @@ impl<'a, 'i> Vtables<'a, 'i> {
     fn address_points(&self, addr: Addr, type_info: Addr) -> BTreeMap<i64, Addr> {
         let mut points = BTreeMap::new();
         let width = self.width();
+        if !self.records.spend(2 * FARTHEST_PRIMARY / width) {
+            return points;
+        }
         let is_point = |at: Addr| {
             let offset = signed(self.word_at(at, -2)?, self.image.target().width);
             (self.word_at(at, -1)? == type_info.0 && (-LARGEST_OFFSET..=0).contains(&offset)).then_some(offset)

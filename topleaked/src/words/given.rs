@@ -39,8 +39,7 @@ pub fn count_given(groups: &[Parts<'_>], words: &[u64], target: Target, task: &T
             piece_bytes: means.piece_bytes,
             every: 1,
         };
-        let mut sinks: Vec<_> =
-            (0..means.threads).map(|_| Given::new(&given, words.len(), width)).collect();
+        let mut sinks: Vec<_> = (0..means.threads).map(|_| Given::new(&given, words.len(), width)).collect();
         walk.run(task, &mut sinks)?;
         let count = |slot: usize| sinks.iter().filter_map(|sink| sink.counts.get(slot)).sum();
         // A word that was given twice has the same count twice.

@@ -58,9 +58,8 @@ pub fn count_hottest(
     for (at, parts) in groups.iter().enumerate() {
         let piece_bytes = means.piece_bytes;
         let walk = Walk { parts: *parts, width, tail_counts: false, skip_holes: true, piece_bytes, every: 1 };
-        let mut sinks: Vec<_> = (0..means.threads)
-            .map(|_| Hashed::new(&front, Isa::best(), width, false, bits, BUCKET_LIMIT))
-            .collect();
+        let mut sinks: Vec<_> =
+            (0..means.threads).map(|_| Hashed::new(&front, Isa::best(), width, false, bits, BUCKET_LIMIT)).collect();
         walk.run(task, &mut sinks)?;
         let Summed { exact, bounds: more } = Hashed::sum(sinks);
         for (raw, count) in exact {
@@ -100,8 +99,11 @@ mod tests {
         }
         words.extend((0..40_000u64).map(|at| (at * 8 + seed) | 0x7f00_0000));
         // In an order that has nothing to do with the values.
-        let mut order: Vec<(u64, u64)> =
-            words.into_iter().enumerate().map(|(at, word)| ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), word)).collect();
+        let mut order: Vec<(u64, u64)> = words
+            .into_iter()
+            .enumerate()
+            .map(|(at, word)| ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), word))
+            .collect();
         order.sort_unstable();
         order.into_iter().map(|(_, word)| word).collect()
     }

@@ -107,3 +107,30 @@ fn what_unpacks_without_end_is_refused() {
     assert_eq!(unpack_xz(&packed[..packed.len() / 2], 64 << 20), None);
     assert_eq!(unpack_xz(b"not xz", 1 << 20), None);
 }
+
+/// 300,000 symbols of one address, whose names begin at each byte of one run of letters without end.
+#[test]
+fn names_that_share_their_letters_are_put_in_order_at_once() {
+    use crate::addr::Target;
+    use crate::symbols::table::{RawSymbols, Strings, TableBuilder};
+
+    const SYMBOLS: u32 = 300_000;
+    let mut entries = Vec::new();
+    for name in 1..=SYMBOLS {
+        entries.extend_from_slice(&name.to_le_bytes());
+        entries.extend_from_slice(&[0x12, 0, 1, 0]);
+        entries.extend_from_slice(&0x1000u64.to_le_bytes());
+        entries.extend_from_slice(&8u64.to_le_bytes());
+    }
+    let section_map = [None, None];
+    let raw =
+        RawSymbols { entries: &entries, target: Target::LITTLE_8, machine: 62, adjust: 0, section_map: &section_map };
+    let mut builder = TableBuilder::default();
+    let names = Strings::Copied(vec![b'a'; SYMBOLS as usize + (1 << 20)]);
+    let started = Instant::now();
+    assert_eq!(builder.add(&raw, names, &[]), SYMBOLS as usize);
+    let table = builder.build();
+    assert_eq!(table.len(), SYMBOLS as usize, "each has a name of its own");
+    assert!(table.find(0x1004, &[]).is_some());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}

@@ -27,7 +27,13 @@ fn load(bytes: &mut Vec<u8>, flags: u64, offset: u64, address: u64, size: u64) {
 }
 
 fn image_with(data: &[u8]) -> Image {
-    let size = data.len() as u64;
+    image_with_missing(data, 0)
+}
+
+/// The same, whose module has more data behind `data`, which is not in the dump.
+fn image_with_missing(data: &[u8], missing: u64) -> Image {
+    let in_dump = data.len() as u64;
+    let size = in_dump + missing;
     let mut code = elf_header(3, 2);
     load(&mut code, 5, 0, 0, 0x1000);
     load(&mut code, 6, 0x1000, 0x1000, size);
@@ -45,7 +51,10 @@ fn image_with(data: &[u8]) -> Image {
     let code_at = (note_at + note.len() as u64).next_multiple_of(0x1000);
     put(&mut core, &[(4, 4), (4, 4), (note_at, 8), (0, 8), (0, 8), (note.len() as u64, 8), (0, 8), (4, 8)]);
     load(&mut core, 5, code_at, BASE, 0x1000);
-    load(&mut core, 6, code_at + 0x1000, DATA, size);
+    load(&mut core, 6, code_at + 0x1000, DATA, in_dump);
+    // The size in memory is the last word but one.
+    let at = core.len() - 16;
+    core[at..at + 8].copy_from_slice(&size.to_le_bytes());
     core.extend_from_slice(&note);
     core.resize(code_at as usize, 0);
     core.extend_from_slice(&code);
@@ -176,4 +185,71 @@ fn offsets_at_the_ends_of_the_space_are_refused() {
         assert_eq!(vtables.function_table(Addr(addr)), None);
         assert_eq!(vtables.bases(Addr(addr)), []);
     }
+}
+
+#[test]
+fn a_class_is_known_by_its_name_where_the_dump_ends_before_the_library() {
+    let classify = |vptr: u64, name: &[u8]| {
+        let mut data = with_vtable(0);
+        data.words(0x500, &[vptr, DATA + 0x600]);
+        data.text(0x600, name);
+        let image = image_with_missing(&data.0, 0x4000);
+        let symbols = Symbols::new(&image, SymbolOptions::default());
+        Vtables::new(&image, &symbols).classify(Addr(DATA + 0x410))
+    };
+    let found = classify(DATA + 0x5110, b"3net\0").unwrap();
+    assert_eq!((found.class.as_deref(), found.confidence), (Some("net"), Confidence::Likely));
+    assert_eq!(classify(DATA + 0x5110, b"net\0"), None, "no name of a class");
+    assert_eq!(classify(BASE + 0x100_0000, b"3net\0"), None, "the record points at no module");
+    assert_eq!(classify(DATA + 0x118, b"3net\0"), None, "what it points at is there, and no vtable");
+}
+
+/// Records that have all records for bases: by how many ways one is the base of another grows without bounds.
+#[test]
+fn classes_that_all_derive_from_each_other_cost_little() {
+    const CLASSES: u64 = 900;
+    let record = |class: u64| 0x1_0000 + class * 0x4000;
+    let mut data = Data::new(record(CLASSES) as usize).with_library();
+    data.text(0x600, b"3net");
+    let mut points = Vec::new();
+    for class in 0..CLASSES {
+        let at = record(class) as usize;
+        data.words(at, &[MULTIPLE, DATA + 0x600, (CLASSES << 32)]);
+        for base in 0..CLASSES as usize {
+            data.words(at + 0x18 + 16 * base, &[DATA + record(base as u64), 2]);
+        }
+        // One address point without functions, which only a virtual base would explain; and one that serves a base.
+        data.words(at + 0x3c00, &[0, DATA + at as u64, 7, -8_i64 as u64, DATA + at as u64, BASE + 0x820]);
+        points.extend([DATA + at as u64 + 0x3c10, DATA + at as u64 + 0x3c28]);
+    }
+    let image = image_with(&data.0);
+    let symbols = Symbols::new(&image, SymbolOptions::default());
+    let vtables = Vtables::new(&image, &symbols);
+    let started = Instant::now();
+    let named = points.iter().filter(|point| vtables.classify(Addr(**point)).is_some()).count();
+    assert_eq!(named as u64, CLASSES);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+/// A name of the greatest length, at every byte of which a record begins one of its own.
+#[test]
+fn names_that_share_their_letters_take_bounded_memory() {
+    const RECORDS: u64 = 30_000;
+    let records = 0x1_0000;
+    let mut data = Data::new(records + 16 * RECORDS as usize).with_library();
+    data.0.resize(0x10_0000, b'a');
+    let text = data.0.len() as u64 - 0x8000;
+    data.0[text as usize..].fill(b'a');
+    *data.0.last_mut().unwrap() = 0;
+    for record in 0..RECORDS {
+        data.words(records + 16 * record as usize, &[PLAIN, DATA + text + 1 + record]);
+    }
+    let image = image_with(&data.0);
+    let symbols = Symbols::new(&image, SymbolOptions::default());
+    let vtables = Vtables::new(&image, &symbols);
+    for record in 0..RECORDS {
+        vtables.bases(Addr(DATA + records as u64 + 16 * record));
+    }
+    let kept = vtables.records.remembered_bytes();
+    assert!(kept <= 80 << 20, "{kept} bytes of names are remembered");
 }

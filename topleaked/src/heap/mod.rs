@@ -20,9 +20,11 @@
 
 mod glibc;
 mod index;
+mod jemalloc;
 mod memory;
 mod model;
 mod musl;
+mod parallel;
 mod run;
 mod table;
 
@@ -88,7 +90,7 @@ trait Walk {
 }
 
 /// The allocators known. An earlier one wins where two claim the same memory.
-static ALLOCATORS: [&dyn Allocator; 2] = [&glibc::Glibc, &musl::MallocNg];
+static ALLOCATORS: [&dyn Allocator; 3] = [&glibc::Glibc, &jemalloc::Jemalloc, &musl::MallocNg];
 
 /// Finds each allocation of the process.
 ///

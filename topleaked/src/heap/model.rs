@@ -75,6 +75,8 @@ pub enum ArenaKind {
     MainInPieces,
     /// One made for further threads.
     Thread,
+    /// One of several that threads share, with the blocks that its books lie in.
+    Shared,
     /// All slots of one allocator that has no arenas.
     Slots,
 }
@@ -86,6 +88,7 @@ impl ArenaKind {
             ArenaKind::Main => "main",
             ArenaKind::MainInPieces => "main-in-pieces",
             ArenaKind::Thread => "thread",
+            ArenaKind::Shared => "shared",
             ArenaKind::Slots => "slots",
         }
     }

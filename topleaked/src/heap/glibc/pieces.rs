@@ -1,11 +1,10 @@
 //! Which memory belongs to which arena, and the walk through all of it on several threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::addr::{Addr, Span};
 use crate::heap::memory::{Reader, Stretch, Words};
+use crate::heap::parallel::in_parallel;
 use crate::heap::run::{Run, Runs};
 use crate::heap::table::AllocatorId;
 use crate::image::{MemoryKind, Region};
@@ -349,27 +348,4 @@ pub(super) fn subtract(span: Span, holes: &mut [Span]) -> Vec<Span> {
     }
     left.extend(Span::new(at, span.end()).filter(|part| !part.is_empty()));
     left
-}
-
-/// Does `work` for each item on as many threads as the task has, and gives the results in the items' order.
-pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], task: &Task, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = task.threads.get().min(items.len());
-    if threads <= 1 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < items.len()) {
-                    let result = work(&items[place]);
-                    if let Ok(mut slot) = results[place].lock() {
-                        *slot = Some(result);
-                    }
-                }
-            });
-        }
-    });
-    results.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
 }

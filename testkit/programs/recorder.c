@@ -1,7 +1,7 @@
 /* Records which allocations a program holds when it dies.
  *
  * Preloaded, it stands in front of malloc; linked with -DRECORDER_WRAP and -Wl,--wrap=..., it does so in static
- * programs. The record is kept in a mapping that is left out of core dumps, and each address in it is masked: nothing
+ * programs; built with -DRECORDER_NEXT and preloaded, in front of an allocator that is not libc's. The record is kept in a mapping that is left out of core dumps, and each address in it is masked: nothing
  * in the dump points at an allocation because of the recorder. On a deadly signal the mapping is written as it is to
  * the file that TOPLEAKED_RECORD names; the reader takes the mask off. */
 #define _GNU_SOURCE
@@ -53,6 +53,22 @@ void *__real_memalign(size_t, size_t);
 void *__real_aligned_alloc(size_t, size_t);
 /* musl builds the other two on this one; wrapping them all, only this one may be called. */
 #define real_memalign __real_aligned_alloc
+#elif defined(RECORDER_NEXT)
+#include <dlfcn.h>
+#define REAL(name) next_##name
+#define FAKE(name) name
+#define NEXT(result, name, parameters, arguments) \
+    static result next_##name parameters { \
+        static result(*real) parameters; \
+        if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name); \
+        return real arguments; \
+    }
+NEXT(void *, malloc, (size_t size), (size))
+NEXT(void, free, (void *memory), (memory))
+NEXT(void *, calloc, (size_t count, size_t size), (count, size))
+NEXT(void *, realloc, (void *old, size_t size), (old, size))
+NEXT(void *, memalign, (size_t alignment, size_t size), (alignment, size))
+#define real_memalign next_memalign
 #else
 #define REAL(name) __libc_##name
 #define FAKE(name) name

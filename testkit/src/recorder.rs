@@ -19,6 +19,8 @@ pub const HEADER: &str = include_str!("../programs/recorder.h");
 const RECORDER: &str = include_str!("../programs/recorder.c");
 /// The program whose first argument names the state it brings its heap into.
 pub const HEAP_TRUTH: &str = include_str!("../programs/heap_truth.c");
+/// The program for allocators that keep slabs of one size; its first argument names the state.
+pub const SLAB_TRUTH: &str = include_str!("../programs/slab_truth.c");
 
 /// The C++ program that holds and drops objects of many shapes; its first argument names a state.
 pub const GRAPH_TRUTH: &str = include_str!("../programs/graph_truth.cc");

@@ -99,6 +99,12 @@ const NEEDS: &[Need] = &[
         packages: &["musl-tools"],
     },
     Need {
+        what: "jemalloc",
+        why: "programs with jemalloc's allocator, linked and static",
+        probe: Probe::Compiles { compiler: "cc", options: &["-Wl,--no-as-needed", "-ljemalloc", "-x", "c"], source: C },
+        packages: &["libjemalloc-dev"],
+    },
+    Need {
         what: "emulator of other machines",
         why: "runs programs for 64-bit ARM and IBM Z, and dumps them",
         probe: Probe::Program("qemu-s390x"),

@@ -111,7 +111,8 @@ pub struct ArenaReport {
     pub tally: Tally,
     /// The used allocation with the highest address: what lies below it cannot go back by shrinking the arena.
     pub highest_used: Option<AllocId>,
-    /// Bytes in whole free pages below the highest used allocation: `malloc_trim` could give them back.
+    /// Bytes in whole free pages below the highest used allocation: `malloc_trim` could give them back. For jemalloc, in
+    /// whole free extents, wherever they lie.
     pub trimmable_bytes: u64,
 }
 

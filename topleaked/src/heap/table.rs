@@ -31,7 +31,7 @@ pub enum State {
     FastFree = 2,
     /// Given back, and kept in one thread's cache.
     ThreadCached = 3,
-    /// Never handed out since the system gave it: the end of an arena.
+    /// Never handed out since the system gave it, the end of an arena; or given back to the system with its addresses kept.
     Top = 4,
     /// The allocator's own: a thread's cache, tables. Nothing that the program asked for.
     Internal = 5,

@@ -138,6 +138,35 @@ struct Fragmentation {
     /// Whether free memory that does not go back, not a leak, is why the process is large.
     is_the_story: bool,
     verdict: String,
+    #[serde(skip)]
+    words: &'static BackWords,
+}
+
+/// How memory goes back to the system, in the terms of an allocator.
+#[derive(Debug)]
+struct BackWords {
+    top: (&'static str, &'static str),
+    trimmable: (&'static str, &'static str),
+    verdict: &'static str,
+}
+
+static TRIMMED: BackWords = BackWords {
+    top: ("top of arenas", "when the arena is trimmed"),
+    trimmable: ("whole pages between used blocks", "only by malloc_trim"),
+    verdict: "most of it in whole pages, which malloc_trim(0) would give back",
+};
+static PURGED: BackWords = BackWords {
+    top: ("addresses kept by arenas", "already: no memory is behind them"),
+    trimmable: ("whole free extents", "as they age, or by arena.<i>.purge"),
+    verdict: "most of it in whole extents, which jemalloc gives back as they age, or mallctl(\"arena.<i>.purge\") at once",
+};
+
+impl BackWords {
+    /// Those of the allocator that has most memory.
+    fn of(heap: &Heap) -> &'static BackWords {
+        let largest = heap.allocators.iter().max_by_key(|allocator| allocator.tally().bytes());
+        if largest.is_some_and(|allocator| allocator.name == "jemalloc") { &PURGED } else { &TRIMMED }
+    }
 }
 
 impl HeapAnswer {
@@ -272,6 +301,7 @@ fn sizes(table: &AllocationTable) -> Vec<SizeRow> {
 }
 
 fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
+    let words = BackWords::of(heap);
     let heap_bytes = total.bytes();
     let free_bytes = total.free().bytes;
     let top_bytes = total.state(State::Top).bytes;
@@ -286,11 +316,8 @@ fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
     let verdict = if heap_bytes == 0 {
         "no heap was found".to_owned()
     } else if is_the_story {
-        let why = if trimmable_bytes * 2 > stays {
-            "most of it in whole pages, which malloc_trim(0) would give back"
-        } else {
-            "most of it on pages that used allocations share"
-        };
+        let why =
+            if trimmable_bytes * 2 > stays { words.verdict } else { "most of it on pages that used allocations share" };
         format!("fragmentation is the story: {share} of the heap is free and does not go back to the system, {why}")
     } else {
         format!("fragmentation is not the story: {used_share} of the heap is in use, {share} is free and stays")
@@ -304,6 +331,7 @@ fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
         pinned_bytes,
         is_the_story,
         verdict,
+        words,
     }
 }
 
@@ -442,8 +470,8 @@ impl HeapAnswer {
         let parts = &self.fragmentation;
         let mut table = Table::new(&[Column::text("free memory"), Column::number("bytes"), Column::text("goes back")]);
         for (name, bytes, back) in [
-            ("top of arenas", parts.top_bytes, "when the arena is trimmed"),
-            ("whole pages between used blocks", parts.trimmable_bytes, "only by malloc_trim"),
+            (parts.words.top.0, parts.top_bytes, parts.words.top.1),
+            (parts.words.trimmable.0, parts.trimmable_bytes, parts.words.trimmable.1),
             ("caches and lists of small blocks", parts.cached_bytes, "no: kept for the next request"),
             ("on pages with used blocks", parts.pinned_bytes, "no: its neighbours are in use"),
         ] {

@@ -110,9 +110,7 @@ impl Books {
 
     /// The blocks with the arena whose they are.
     pub(super) fn spans(&self) -> impl Iterator<Item = (Span, Option<u16>)> + '_ {
-        self.blocks
-            .iter()
-            .filter_map(|(at, block)| Some((Span::new(Addr(*at), Addr(block.end))?, block.arena)))
+        self.blocks.iter().filter_map(|(at, block)| Some((Span::new(Addr(*at), Addr(block.end))?, block.arena)))
     }
 
     /// One address in each huge page that had to hold books, and no block was found there.

@@ -148,7 +148,8 @@ impl Caches<'_> {
         while bins.len() < MOST_BINS
             && let Some(bin) = records.next().and_then(|record| self.low_bits_bin(record))
         {
-            if bins.last().is_some_and(|before: &Bin| before.end != bin.low) || (bins.is_empty() && bin.low == bin.end) {
+            if bins.last().is_some_and(|before: &Bin| before.end != bin.low) || (bins.is_empty() && bin.low == bin.end)
+            {
                 break;
             }
             bins.push(bin);
@@ -168,7 +169,7 @@ impl Caches<'_> {
         let most_filled = u64::from(empty.wrapping_sub(lowest));
         let fits = top > 0xffff && (top | size).is_multiple_of(8) && filled <= size && most_filled <= size;
         let end = top.checked_add(filled)?;
-        fits.then_some(Bin { low: end - size, top, end })
+        Some(Bin { low: end.checked_sub(size)?, top, end }).filter(|_| fits)
     }
 
     /// The same where a bin has a count and a pointer behind its stack.

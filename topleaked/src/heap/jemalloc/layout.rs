@@ -23,8 +23,8 @@ pub(super) static GEOMETRIES: [Geometry; 4] = [
     Geometry { page_shift: 14, level_bits: &[17, 17], element_bytes: 8, huge_shift: 25 },
 ];
 
-/// An extent's record begins at a multiple of this: the bits below are a leaf's flags.
-const RECORD_ALIGNMENT: u64 = 128;
+/// An extent's record begins at a multiple of this (from 5.3 of 128): the bits below are a leaf's flags, five at most.
+const RECORD_ALIGNMENT: u64 = 64;
 /// A pointer that shares its word with a size class has this many bits.
 const PACKED_BITS: u32 = 48;
 

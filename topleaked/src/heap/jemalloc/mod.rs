@@ -150,20 +150,21 @@ fn vote(
     geometry: &'static Geometry,
     extents: &[Extent],
 ) -> Option<(&'static Fields, Classes, (usize, usize))> {
-    let slabs: Vec<&Extent> =
-        extents.iter().filter(|extent| Fields::is_slab(extent.bits)).take(VOTING_SLABS).collect();
-    let mut best: Option<(usize, &'static Fields, Classes)> = None;
+    let slabs: Vec<&Extent> = extents.iter().filter(|extent| Fields::is_slab(extent.bits)).take(VOTING_SLABS).collect();
+    let mut best: Option<(&'static Fields, Classes, (usize, usize))> = None;
     for fields in &FIELDS {
         for quantum_shift in QUANTUM_SHIFTS {
             let classes = Classes::new(quantum_shift, geometry.page_shift);
             let rules = Slabs { reader, geometry, fields, classes: &classes };
-            let fitting = slabs.iter().filter(|slab| rules.fits(slab)).count();
-            if fitting > best.as_ref().map_or(0, |(most, ..)| *most) {
-                best = Some((fitting, fields, classes));
+            // An extent that was a slab keeps the mark when it is given back.
+            let active = slabs.iter().filter(|slab| fields.state(slab.bits) == ExtentState::Active);
+            let (fitting, all) = active.fold((0, 0), |(fit, all), slab| (fit + usize::from(rules.fits(slab)), all + 1));
+            if fitting > best.as_ref().map_or(0, |(_, _, (most, _))| *most) {
+                best = Some((fields, classes, (fitting, all)));
             }
         }
     }
-    best.map(|(fitting, fields, classes)| (fields, classes, (fitting, slabs.len())))
+    best
 }
 
 /// The rules by which extents are read.
@@ -176,12 +177,9 @@ struct Slabs<'a> {
 }
 
 impl Slabs<'_> {
-    /// Whether a slab is consistent: an active extent, filled by its regions, as many bits set as it counts free ones.
+    /// Whether a slab is consistent: filled by its regions, as many bits set as it counts free ones.
     fn fits(&self, slab: &Extent) -> bool {
-        let Some((size, regions)) = self.regions(slab).filter(|_| self.fields.state(slab.bits) == ExtentState::Active)
-        else {
-            return false;
-        };
+        let Some((size, regions)) = self.regions(slab) else { return false };
         let free = self.fields.free_count(slab.bits, self.geometry);
         size * regions == slab.size && free <= regions && self.count_free(slab, regions) == Some(free)
     }
@@ -267,6 +265,13 @@ impl Copy {
         for arena in arenas.values_mut() {
             arena.spans = super::joined(std::mem::take(&mut arena.spans));
             arena.count(table, id);
+            // A free page in a slab goes back with the slab alone.
+            arena.trimmable_bytes = 0;
+        }
+        for extent in self.extents.iter().filter(|extent| self.fields.state(extent.bits) == ExtentState::Cached) {
+            if let Some(arena) = arenas.get_mut(&Fields::arena(extent.bits)) {
+                arena.trimmable_bytes += extent.size;
+            }
         }
         let unproven = self.books.unproven().filter_map(|inside| Span::with_size(Addr(inside & !(page - 1)), page));
         let mut metadata: Vec<Span> = self.books.spans().map(|(span, _)| span).chain(unproven).collect();
@@ -318,7 +323,9 @@ impl Copy {
                 trimmable_bytes: 0,
             });
             match arena.spans.last_mut() {
-                Some(last) if last.end() == span.start() => *last = Span::new(last.start(), span.end()).unwrap_or(*last),
+                Some(last) if last.end() == span.start() => {
+                    *last = Span::new(last.start(), span.end()).unwrap_or(*last)
+                }
                 _ => arena.spans.push(span),
             }
         };

@@ -327,7 +327,7 @@ impl Tree {
 
 /// Reads an extent's record; `None` where it is not in the dump, or says nothing of a page.
 fn read_extent(reader: Reader<'_>, record: u64, geometry: &Geometry) -> Option<Extent> {
-    let head = reader.bytes::<HEAD_BYTES>(record)?;
+    let head = reader.bytes::<HEAD_BYTES>(record).filter(|_| record < geometry.end())?;
     let word = |at: u64| reader.target.word(head.get(at as usize..)?);
     let (bits, address, size) = (word(0)?, word(ADDRESS)?, word(SIZE)?);
     let base = address & !(geometry.page() - 1);

@@ -254,7 +254,7 @@ impl Tree {
             let mut below = Vec::new();
             for node in &level {
                 for_each_word(reader, node.address, geometry.node_bytes(depth), |at, child| {
-                    below.push(Leaf { key: node.key | (at / 8) << geometry.shift(depth), address: child });
+                    below.push(Leaf { key: node.key | ((at / 8) << geometry.shift(depth)), address: child });
                     true
                 });
             }
@@ -290,7 +290,7 @@ impl Tree {
         let (mut next, mut broken) = (0, 0);
         for leaf in &self.leaves {
             for_each_word(reader, leaf.address, geometry.node_bytes(geometry.last_level()), |at, word| {
-                let page = leaf.key + (at / stride << geometry.page_shift);
+                let page = leaf.key + ((at / stride) << geometry.page_shift);
                 let record = geometry.record(word);
                 if page < next || record == 0 || record == broken || !at.is_multiple_of(stride) {
                     return true;

@@ -27,6 +27,7 @@ mod flatten;
 mod functions;
 mod layout;
 mod outline;
+mod pointers;
 mod rtti;
 mod rust;
 mod rust_names;
@@ -45,6 +46,7 @@ pub use layout::{
     TypeId, TypeKind, Variant, Variants,
 };
 pub use outline::{Outline, Row, RowKind};
+pub use pointers::{Lead, NodeKind, PointerMap, PointerSlot, PointerTarget};
 pub use shapes::{Field, LengthShape, Shape, TextShape};
 pub use value::{MOST_TEXT_BYTES, Value, same_type};
 pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

@@ -174,6 +174,21 @@ impl Types {
         names.iter().try_fold(Probe { offset: 0, ty }, |at, name| self.probe(at, name, any))
     }
 
+    /// Where the member at the end of a path of names lies, through base classes and anonymous members.
+    pub(super) fn place_of_path(&self, ty: TypeId, names: &[&str]) -> Option<(u64, TypeId)> {
+        self.path(ty, names).map(|at| (at.offset, at.ty))
+    }
+
+    /// The offset of the member at the end of a path of names.
+    pub(super) fn offset_of_path(&self, ty: TypeId, names: &[&str]) -> Option<u64> {
+        self.path(ty, names).map(|at| at.offset)
+    }
+
+    /// The offset of the first pointer in the member at the end of a path: itself, or inside a wrapper.
+    pub(super) fn pointer_below(&self, ty: TypeId, names: &[&str]) -> Option<u64> {
+        self.pointer_in(self.path(ty, names)?).map(|at| at.offset)
+    }
+
     fn first_path(&self, ty: TypeId, paths: &[&[&str]]) -> Option<Probe> {
         paths.iter().find_map(|path| self.path(ty, path))
     }

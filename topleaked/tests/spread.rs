@@ -1,0 +1,142 @@
+//! Types that spread along pointers, held to programs that allocate known numbers of each.
+
+use std::collections::BTreeMap;
+
+use testkit::native::{Build, M32, compile, crash};
+use topleaked::heap::walk_heaps;
+use topleaked::image::{Image, OpenOptions};
+use topleaked::objects::spread::{SpreadGround, spread};
+use topleaked::task::Task;
+use topleaked::types::{Confidence, DebugInfo, Types};
+
+const C: &str = include_str!("programs/spread.c");
+const CPP: &str = include_str!("programs/spread.cpp");
+const RUST: &str = include_str!("programs/spread.rs");
+
+/// By name and whether that is sure, how many allocations.
+type Found = BTreeMap<(String, bool), u64>;
+
+fn found(source: &str, extension: &str, build: &Build<'_>) -> Found {
+    let program = compile("spread", extension, source, build);
+    let crash = crash(&program, &[]);
+    let task = Task::default();
+    let image = Image::open(&crash.core, &OpenOptions::default(), &task).unwrap();
+    let heap = walk_heaps(&image, &task).unwrap();
+    let mut all = Vec::new();
+    for threads in [1, 3] {
+        let task = Task { threads: threads.try_into().unwrap(), ..Task::default() };
+        let mut types = Types::new(DebugInfo::of_image(&image));
+        let variables = types.variables(&task);
+        let mut column = vec![0; heap.table.len()];
+        let ground = SpreadGround { space: image.space(), table: &heap.table, variables: &variables, seeds: &[] };
+        let answer = spread(&ground, &mut types, &mut column, &task);
+        assert!(!answer.truncated);
+        let mut found = Found::new();
+        for number in column.into_iter().filter(|number| *number > 0) {
+            let ty = &answer.types[number as usize - 1];
+            *found.entry((ty.name.clone(), ty.confidence >= Confidence::Likely)).or_default() += 1;
+        }
+        all.push(found);
+    }
+    assert_eq!(all[0], all[1], "the answer depends on the number of threads");
+    all.pop().unwrap()
+}
+
+fn assert_counts(found: &Found, expected: &[(&str, u64)]) {
+    for (name, count) in expected {
+        let sure = found.get(&((*name).to_owned(), true)).copied().unwrap_or(0);
+        assert_eq!(sure, *count, "{name}: {found:#?}");
+    }
+}
+
+#[test]
+fn structs_of_c_are_named() {
+    for options in [&["-g", "-O1"] as &[&str], &["-g", "-gdwarf-4"], &[&["-g"], M32].concat()] {
+        let found = found(C, "c", &Build { compiler: "cc", options });
+        assert_counts(
+            &found,
+            &[
+                ("item", 5000 + 1 + 600),
+                ("owner", 40),
+                ("leaf", 1023),
+                ("entry *[]", 1),
+                ("entry", 3000),
+                ("points", 1),
+                ("point[]", 1),
+                ("packet", 20),
+            ],
+        );
+        // Numbers and bytes fit anywhere; a union tells not which; of a type that is only declared the size is not known.
+        let doubtful = |name: &str| found.get(&(name.to_owned(), false)).copied().unwrap_or(0);
+        assert_eq!((doubtful("int[]"), doubtful("char[]"), doubtful("hidden")), (40, 3000, 1), "{found:#?}");
+        assert_eq!((doubtful("circle"), doubtful("square")), (4, 4), "{found:#?}");
+        // One allocation that two variables name differently has one of the names, and no certainty.
+        assert_eq!(doubtful("twin_a") + doubtful("twin_b"), 1, "{found:#?}");
+        assert!(!found.keys().any(|(name, sure)| *sure && name.starts_with("twin")), "{found:#?}");
+        assert!(!found.keys().any(|(name, _)| name == "void"), "{found:#?}");
+    }
+}
+
+#[test]
+fn elements_of_containers_are_named() {
+    let all: &[(&[&str], &str)] = &[
+        (&["-std=c++17", "-g"], "c++"),
+        (&["-std=c++17", "-g", "-O2"], "c++"),
+        (&["-std=c++17", "-g", "-fstandalone-debug"], "clang++"),
+    ];
+    for (options, compiler) in all {
+        let found = found(CPP, "cpp", &Build { compiler, options });
+        let count = |part: &str| -> u64 {
+            found.iter().filter(|((name, sure), _)| *sure && name.contains(part)).map(|(_, count)| count).sum()
+        };
+        assert_counts(
+            &found,
+            &[
+                ("A", 500 + 63 * 3),
+                ("A *[]", 1),
+                ("B[]", 1),
+                ("B", 40),
+                ("C", 400),
+                ("D", 300),
+                ("E", 600),
+                ("F", 150),
+                ("G", 120),
+                ("H", 1000),
+                ("I", 1),
+                ("J", 1),
+                ("K", 1),
+                ("Node", 63),
+            ],
+        );
+        assert_eq!(count("_Rb_tree_node<"), 400 + 300 + 90, "{found:#?}");
+        assert_eq!(count("_Hash_node<"), 600 + 1, "{found:#?}");
+        assert_eq!(count("_List_node<"), 150, "{found:#?}");
+        assert_eq!(count("_Fwd_list_node<"), 120, "{found:#?}");
+    }
+}
+
+#[test]
+fn what_rust_holds_is_named() {
+    let options = &["--edition=2021", "-g", "-Awarnings", "--crate-name=spread"];
+    let found = found(RUST, "rs", &Build { compiler: "rustc", options });
+    let count = |part: &str| -> u64 {
+        found.iter().filter(|((name, sure), _)| *sure && name.contains(part)).map(|(_, count)| count).sum()
+    };
+    assert_counts(
+        &found,
+        &[
+            ("spread::World", 1),
+            ("spread::A", 500 + 300),
+            ("spread::B", 20),
+            ("spread::B[]", 1),
+            ("spread::C", 25),
+            ("spread::D", 1),
+            ("spread::E", 700),
+            ("spread::F", 128),
+            ("spread::Tree", 254),
+        ],
+    );
+    assert_eq!(count("ArcInner<spread::C"), 1, "{found:#?}");
+    assert_eq!(count("Rc"), 40 + 1, "{found:#?}");
+    assert!(count("LeafNode<u32") >= 300 / 11, "{found:#?}");
+}

@@ -1,6 +1,7 @@
 //! Types that spread along pointers, held to programs that allocate known numbers of each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
 
 use testkit::native::{Build, M32, compile, crash};
 use topleaked::heap::walk_heaps;
@@ -27,12 +28,13 @@ fn found(source: &str, extension: &str, build: &Build<'_>) -> Found {
         let task = Task { threads: threads.try_into().unwrap(), ..Task::default() };
         let mut types = Types::new(DebugInfo::of_image(&image));
         let variables = types.variables(&task);
-        let mut column = vec![0; heap.table.len()];
+        let mut column: Vec<AtomicU32> = Vec::new();
+        column.resize_with(heap.table.len(), AtomicU32::default);
         let ground = SpreadGround { space: image.space(), table: &heap.table, variables: &variables, seeds: &[] };
-        let answer = spread(&ground, &mut types, &mut column, &task);
+        let answer = spread(&ground, &mut types, &column, &task);
         assert!(!answer.truncated);
         let mut found = Found::new();
-        for number in column.into_iter().filter(|number| *number > 0) {
+        for number in column.into_iter().map(AtomicU32::into_inner).filter(|number| *number > 0) {
             let ty = &answer.types[number as usize - 1];
             *found.entry((ty.name.clone(), ty.confidence >= Confidence::Likely)).or_default() += 1;
         }

@@ -17,6 +17,8 @@ pub enum Evidence {
     FunctionTable,
     /// The shape of a container of the standard library: nodes that lead to each other, an owner that knows the size.
     Container,
+    /// A pointer whose type debug information tells, in a variable or a member of a known object.
+    TypedPointer,
     /// The control block of a shared pointer owns it.
     SharedPointer,
     /// A Rust pointer to it with a vtable beside, whose size and alignment fit.
@@ -41,6 +43,7 @@ impl Evidence {
             Evidence::InnerVtable => "vtable inside",
             Evidence::FunctionTable => "function table",
             Evidence::Container => "container shape",
+            Evidence::TypedPointer => "typed pointer",
             Evidence::SharedPointer => "shared pointer",
             Evidence::FatPointer => "fat pointer",
             Evidence::VtableArray => "vtables at equal distances",
@@ -92,14 +95,14 @@ impl Identity {
         Identity { name: name.into(), evidence, confidence, content: None, origin: None }
     }
 
-    /// How much it outweighs others: 1 to 33.
-    fn rank(&self) -> u32 {
+    /// How much it outweighs others: 1 to 36.
+    pub(super) fn rank(&self) -> u32 {
         let confidence = match self.confidence {
             Confidence::Possible => 0,
             Confidence::Likely => 1,
             Confidence::Certain => 2,
         };
-        1 + confidence * 11 + self.evidence as u32
+        1 + confidence * 12 + self.evidence as u32
     }
 }
 
@@ -118,6 +121,12 @@ const MOST_IDENTITIES: usize = 1 << 20;
 
 impl Code {
     pub(super) const NONE: Code = Code(0);
+
+    /// `None` where there are more places than a code can tell apart.
+    pub(super) fn new(rank: u32, place: usize) -> Option<Code> {
+        let place = u32::try_from(place).ok().filter(|place| *place < 1 << PLACE_BITS)?;
+        Some(Code(rank << PLACE_BITS | place))
+    }
 
     pub(super) fn is_some(self) -> bool {
         self != Code::NONE

@@ -1,7 +1,8 @@
 //! What each allocation is.
 //!
 //! Knows identities: by vtables at an allocation's start and in its middle, tables of functions, Rust's fat pointers,
-//! control blocks of shared pointers, text. Each has evidence and a confidence; of two that disagree the stronger
+//! control blocks of shared pointers, text, and types that spread along pointers
+//! where debug information tells them. Each has evidence and a confidence; of two that disagree the stronger
 //! stays. Refuses to know how any of it is counted or shown.
 //!
 //! ```no_run
@@ -24,9 +25,11 @@
 
 mod fit;
 mod identity;
+mod known_types;
 mod marks;
 mod scan;
 mod shared_pointer;
+pub mod spread;
 mod text;
 
 use std::sync::atomic::AtomicU32;
@@ -35,7 +38,7 @@ use crate::graph::Roots;
 use crate::graph::form::{Form, FormVisitor, with_form};
 use crate::heap::{AllocId, AllocationTable};
 use crate::image::Image;
-use crate::task::Task;
+use crate::task::{Diagnostic, Task};
 use crate::types::Vtables;
 
 pub use identity::{Confidence, Content, Evidence, Identity, IdentityId, confidence_word};
@@ -52,6 +55,7 @@ pub struct Objects {
     places: Vec<u32>,
     /// By allocation: a [`Code`].
     codes: Vec<AtomicU32>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl Objects {
@@ -71,7 +75,7 @@ impl Objects {
         ScanAll { ground: &ground, column: &column, roots, task }.run();
         drop(ground);
         let (identities, places) = marks.catalogue.into_sorted();
-        Objects { identities, places, codes: column.into_codes() }
+        Objects { identities, places, codes: column.into_codes(), diagnostics: Vec::new() }
     }
 
     /// What an allocation is; `None` where that is not known, or it is not in use.
@@ -95,6 +99,11 @@ impl Objects {
     /// All identities that were considered, by name. Some may have lost every allocation to a stronger one.
     pub fn identities(&self) -> &[Identity] {
         &self.identities
+    }
+
+    /// What weakens the answer.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 
     /// Bytes of memory that the answer takes.

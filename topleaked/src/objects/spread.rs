@@ -114,15 +114,14 @@ impl Codes {
 /// Spreads types over the allocations whose number in `column` is 0, from those whose number `n` is a seed, `seeds[n - 1]`,
 /// and from variables. What is found gets the numbers behind the seeds', in the order of the answer.
 ///
-/// Costs O(bytes of what gets a type), on all threads of the task, and four bytes an allocation beyond the column.
-pub fn spread(ground: &SpreadGround<'_>, types: &mut Types, column: &mut [u32], task: &Task) -> Spread {
+/// Costs O(bytes of what gets a type), on all threads of the task, and no memory beyond the column but what is on its way.
+pub fn spread(ground: &SpreadGround<'_>, types: &mut Types, column: &[AtomicU32], task: &Task) -> Spread {
     let word = ground.space.target().width.bytes() as u8;
-    let codes: Vec<AtomicU32> = column.iter().map(|number| AtomicU32::new(*number)).collect();
     let used: u64 = ground.table.iter().map(|allocation| allocation.usable_size).sum();
     let mut work = Work {
         ground,
         task,
-        codes: &codes,
+        codes: column,
         form: Codes { seeds: u32::try_from(ground.seeds.len()).unwrap_or(u32::MAX / 2) },
         plans: Plans::new(types, word, task),
         seeds: Vec::new(),
@@ -133,7 +132,7 @@ pub fn spread(ground: &SpreadGround<'_>, types: &mut Types, column: &mut [u32], 
         truncated: false,
     };
     work.run();
-    work.finish(column)
+    work.finish()
 }
 
 /// What is read for proposals.
@@ -337,7 +336,7 @@ impl Work<'_> {
     }
 
     /// Numbers what was found, without gaps.
-    fn finish(self, column: &mut [u32]) -> Spread {
+    fn finish(self) -> Spread {
         let first = self.form.seeds + 1;
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         // As many codes as plans allow, of which few are used.
@@ -377,9 +376,9 @@ impl Work<'_> {
                 *slot = number;
             }
         }
-        for (number, code) in column.iter_mut().zip(self.codes) {
+        for code in self.codes {
             if let Some(at) = code.load(Ordering::Relaxed).checked_sub(first) {
-                *number = dense.get(at as usize).copied().unwrap_or(0);
+                code.store(dense.get(at as usize).copied().unwrap_or(0), Ordering::Relaxed);
             }
         }
         let truncated = self.truncated || self.budget.load(Ordering::Relaxed) == 0 || self.plans.truncated;
@@ -412,6 +411,7 @@ struct Candidate {
     doubtful: bool,
     votes: u32,
     slack: u64,
+    shown: bool,
 }
 
 impl Judge<'_> {
@@ -440,9 +440,11 @@ impl Judge<'_> {
                     doubtful: first.doubtful || found.doubtful,
                     votes: of_plan.len() as u32,
                     slack: found.slack,
+                    shown: found.shown,
                 });
             }
-            candidates.sort_by_key(|found| (found.doubtful, u32::MAX - found.votes, found.slack, found.plan));
+            candidates
+                .sort_by_key(|found| (found.doubtful, !found.shown, u32::MAX - found.votes, found.slack, found.plan));
             let Some(best) = candidates.first() else { continue };
             let Some(code) = self.codes.get(id.0 as usize) else { continue };
             let before = code.load(Ordering::Relaxed);

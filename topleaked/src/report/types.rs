@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::heap::{Count, HeapError};
-use crate::insight::{GroupKey, Grouping, Selection, Usage};
+use crate::insight::{Grouping, Selection, Usage};
+use crate::objects::Evidence;
 use crate::session::Session;
 
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
@@ -35,6 +36,8 @@ pub struct TypesAnswer {
     live: CountRow,
     /// What of it has a known type.
     identified: CountRow,
+    /// What of that is known by the types of pointers alone.
+    by_pointers: CountRow,
     /// All used allocations of the process.
     heap: CountRow,
     types: Vec<TypeRow>,
@@ -71,11 +74,15 @@ impl TypesAnswer {
                 Count { count: sum.count + used.count, bytes: sum.bytes.saturating_add(used.bytes) }
             }),
         };
-        let mut identified = CountRow::default();
-        for (_, counts) in usage.groups.iter().filter(|(key, _)| matches!(key, GroupKey::Type(_))) {
+        let (mut identified, mut by_pointers) = (CountRow::default(), CountRow::default());
+        for (key, counts) in &usage.groups {
+            let Some(identity) = grouping.identity(*key) else { continue };
+            let by_pointer = identity.evidence == Evidence::TypedPointer;
             let used = counts.used();
-            identified.count += used.count;
-            identified.bytes = identified.bytes.saturating_add(used.bytes);
+            for sum in [Some(&mut identified), by_pointer.then_some(&mut by_pointers)].into_iter().flatten() {
+                sum.count += used.count;
+                sum.bytes = sum.bytes.saturating_add(used.bytes);
+            }
         }
         let (types, unidentified) = type_rows(&usage.groups, &grouping);
         Ok(TypesAnswer {
@@ -84,6 +91,7 @@ impl TypesAnswer {
             possibly_leaked: (&usage).into(),
             live: usage.total.anchored.into(),
             identified,
+            by_pointers,
             heap: whole.into(),
             types,
             unidentified,
@@ -195,6 +203,19 @@ impl TypesAnswer {
             share(self.identified),
             Grouped(self.identified.count),
             Grouped(self.used.count)
+        )?;
+        if self.by_pointers.count == 0 {
+            return Ok(());
+        }
+        let before = CountRow {
+            count: self.identified.count - self.by_pointers.count,
+            bytes: self.identified.bytes.saturating_sub(self.by_pointers.bytes),
+        };
+        writeln!(
+            out,
+            "Before types spread along pointers: {} of the bytes, {} allocations.",
+            share(before),
+            Grouped(before.count)
         )
     }
 }

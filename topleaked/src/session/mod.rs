@@ -27,7 +27,7 @@ use crate::image::{Image, OpenOptions};
 use crate::objects::Objects;
 use crate::symbols::Symbols;
 use crate::task::{Diagnostic, Task};
-use crate::types::Vtables;
+use crate::types::{DebugInfo, Types, Vtables};
 
 /// One dump under analysis. A stage runs when the first question needs it, on the threads and within the memory that the
 /// task allows.
@@ -121,13 +121,18 @@ impl<'i> Session<'i> {
         Ok(self.graph.get_or_init(|| references.build_graph(self.task)))
     }
 
-    /// What each allocation is.
+    /// What each allocation is: by itself, and by the types that debug information gives to pointers.
     ///
     /// # Errors
     /// As [`Session::heap`].
     pub fn objects(&self) -> Result<&Objects, HeapError> {
         let (heap, roots) = (self.heap()?, self.roots()?);
-        let build = || Objects::build(self.image, self.vtables(), &heap.table, roots, self.task);
+        let build = || {
+            let mut objects = Objects::build(self.image, self.vtables(), &heap.table, roots, self.task);
+            let mut types = Types::new(DebugInfo::of_image(self.image));
+            objects.spread(self.image, &heap.table, &mut types, self.task);
+            objects
+        };
         Ok(self.objects.get_or_init(build))
     }
 
@@ -137,7 +142,9 @@ impl<'i> Session<'i> {
         let symbols = self.symbols.get().map(Symbols::diagnostics).unwrap_or_default();
         let heap = self.heap.get().and_then(|heap| heap.as_ref().ok()).map(|heap| heap.diagnostics.clone());
         let roots = self.roots.get().map(|roots| roots.diagnostics().to_vec());
-        for diagnostic in symbols.into_iter().chain(heap.unwrap_or_default()).chain(roots.unwrap_or_default()) {
+        let objects = self.objects.get().map(|objects| objects.diagnostics().to_vec()).unwrap_or_default();
+        let stages = symbols.into_iter().chain(heap.unwrap_or_default()).chain(roots.unwrap_or_default());
+        for diagnostic in stages.chain(objects) {
             if !diagnostics.contains(&diagnostic) {
                 diagnostics.push(diagnostic);
             }

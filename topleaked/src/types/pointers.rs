@@ -166,6 +166,24 @@ impl Types {
         }
     }
 
+    /// The one target that all which mean the same stand for.
+    pub fn canonical_target(&mut self, target: PointerTarget) -> PointerTarget {
+        let (ty, like): (TypeId, fn(TypeId) -> PointerTarget) = match target {
+            PointerTarget::Type(ty) => (self.resolve(ty), PointerTarget::Type),
+            PointerTarget::Pointers(ty) => (self.resolve(ty), PointerTarget::Pointers),
+            other => return other,
+        };
+        // A node of a BTreeMap with edges begins with one without, as which it is known elsewhere.
+        if is_inner_node(self.get(ty)) {
+            self.load(ty);
+            let leaf = self.offset_of_path(ty, &["data"]).filter(|offset| *offset == 0);
+            if let Some((_, leaf)) = leaf.and_then(|_| self.place_of_path(ty, &["data"])) {
+                return like(self.resolve(leaf));
+            }
+        }
+        like(ty)
+    }
+
     /// What a target is called.
     pub fn target_name(&self, target: PointerTarget) -> String {
         let node = |kind, ty| {
@@ -292,11 +310,6 @@ impl Walk<'_> {
                     TypeKind::Void | TypeKind::Function { .. } | TypeKind::Unspecified | TypeKind::Pointer(_)
                 );
                 Some(if says { PointerTarget::Pointers(inner) } else { PointerTarget::Type(resolved) })
-            }
-            // One node under two names: the one with edges begins with the other.
-            TypeKind::Struct if is_inner_node(self.types.get(resolved)) => {
-                let leaf = self.types.place_of_path(resolved, &["data"]).map(|(_, ty)| self.types.resolve(ty));
-                Some(PointerTarget::Type(leaf.unwrap_or(resolved)))
             }
             _ => Some(PointerTarget::Type(resolved)),
         }

@@ -27,6 +27,8 @@ pub(super) struct Fit {
     pub(super) doubtful: bool,
     /// Bytes that it does not explain.
     pub(super) slack: u64,
+    /// Some of its pointers were seen to be pointers.
+    pub(super) shown: bool,
 }
 
 /// Words that have to be pointers, and are, and are not.
@@ -39,11 +41,11 @@ struct Words {
 pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: AllocId, counted: bool) -> Option<Fit> {
     let usable = ground.table.usable_size(id);
     if counted {
-        return Some(Fit { form: Form::Counted, doubtful: false, slack: 0 });
+        return Some(Fit { form: Form::Counted, doubtful: false, slack: 0, shown: true });
     }
     if plan.size == 0 {
         // Only declared: the pointer's word is all there is.
-        return plan.slots.is_empty().then_some(Fit { form: Form::One, doubtful: true, slack: usable });
+        return plan.slots.is_empty().then_some(Fit { form: Form::One, doubtful: true, slack: usable, shown: false });
     }
     let slack = usable.checked_sub(plan.size)?;
     let bytes = ground.space.bytes_from(ground.table.address(id));
@@ -54,7 +56,7 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
         let words = look(ground, plans, bytes.get(..size)?, plan);
         return match words {
             Words { bad, good } if bad > good => None,
-            Words { bad, .. } => Some(Fit { form: Form::One, doubtful: bad > 0, slack }),
+            Words { bad, good } => Some(Fit { form: Form::One, doubtful: bad > 0, slack, shown: good > 0 }),
         };
     }
     let rest = usable % plan.size;
@@ -69,15 +71,15 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
         }
         // Bytes and numbers fit anywhere.
         if words.bad == 0 {
-            return Some(Fit { form: Form::Many, doubtful: words.good == 0, slack: rest });
+            return Some(Fit { form: Form::Many, doubtful: words.good == 0, slack: rest, shown: words.good > 0 });
         }
         if words.bad.saturating_mul(8) <= words.good {
-            return Some(Fit { form: Form::Many, doubtful: true, slack: rest });
+            return Some(Fit { form: Form::Many, doubtful: true, slack: rest, shown: true });
         }
     }
     // The head of something larger.
     let words = look(ground, plans, bytes.get(..size)?, plan);
-    (words.bad == 0).then_some(Fit { form: Form::One, doubtful: true, slack })
+    (words.bad == 0).then_some(Fit { form: Form::One, doubtful: true, slack, shown: words.good > 0 })
 }
 
 /// Looks whether the words that would be pointers are.

@@ -80,10 +80,7 @@ impl<'t> Plans<'t> {
 
     /// The number of a target's plan, which need not be built yet.
     pub(super) fn of(&mut self, target: PointerTarget) -> u32 {
-        let target = match target {
-            PointerTarget::Type(ty) => PointerTarget::Type(self.types.resolve(ty)),
-            other => other,
-        };
+        let target = self.types.canonical_target(target);
         if let Some(at) = self.by_target.get(&target) {
             return *at;
         }

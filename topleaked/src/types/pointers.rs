@@ -289,11 +289,7 @@ impl Walk<'_> {
                 }
             }
             TypeKind::Array { element, counts } => self.array(*element, counts, here, last),
-            TypeKind::Struct | TypeKind::Class | TypeKind::Union => {
-                if !self.library(resolved, layout, here) {
-                    self.record(layout, here, last);
-                }
-            }
+            TypeKind::Struct | TypeKind::Class | TypeKind::Union => self.record(resolved, layout, here, last),
             _ => {}
         }
     }
@@ -318,13 +314,7 @@ impl Walk<'_> {
     fn array(&mut self, element: TypeId, counts: &[Option<u64>], here: &Here, last: bool) {
         let total = counts.iter().try_fold(1u64, |all, count| all.checked_mul((*count)?));
         let resolved = self.types.resolve(element);
-        let target = match self.types.get(resolved).kind {
-            TypeKind::Pointer(inner) => self.target(inner).and_then(|inner| match inner {
-                PointerTarget::Type(inner) => Some(PointerTarget::Pointers(inner)),
-                _ => Some(PointerTarget::Type(resolved)),
-            }),
-            _ => Some(PointerTarget::Type(resolved)),
-        };
+        let target = self.element(element);
         match total {
             // As many as were allocated.
             None | Some(0) if last && counts.len() == 1 && here.guards.is_empty() && !here.shared => {
@@ -351,7 +341,10 @@ impl Walk<'_> {
         }
     }
 
-    fn record(&mut self, layout: &Layout, here: &Here, last: bool) {
+    fn record(&mut self, ty: TypeId, layout: &Layout, here: &Here, last: bool) {
+        if self.library(ty, layout, here) {
+            return;
+        }
         let name = layout.name.as_deref().unwrap_or_default();
         // Rust's wrappers of values that may not be there yet, or are dropped by hand.
         let unset = name.starts_with("core::mem::maybe_uninit::");
@@ -401,9 +394,8 @@ impl Walk<'_> {
     /// Reads a type of a standard library for what it holds; `false` where it is none that needs it.
     fn library(&mut self, ty: TypeId, layout: &Layout, here: &Here) -> bool {
         let Some(name) = layout.name.as_deref() else { return false };
-        if !(name.starts_with("std::") || name.starts_with("__gnu_cxx::") || name.starts_with(['&', '*']))
-            && !["alloc::", "hashbrown::", "core::"].iter().any(|scope| name.starts_with(scope))
-        {
+        let scopes = ["std::", "__gnu_cxx::", "alloc::", "hashbrown::", "&", "*"];
+        if !scopes.iter().any(|scope| name.starts_with(scope)) {
             return false;
         }
         self.node_container(ty, name, layout, here)

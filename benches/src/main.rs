@@ -5,6 +5,7 @@
 //! the best and the median of all pairs are shown. Every answer is compared with that of a plain sort.
 
 mod data;
+mod verbs;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -165,16 +166,19 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 const USAGE: &str = "\
-usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown]
+usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown]\n       cargo xtask bench --verbs [--core FILE] [--pairs COUNT]
   --size      small: files of some 100 MB; full (default): 1.5 GB core, 0.5 GB random words, 1 GB zeros
   --only      rows whose question or file contains TEXT
   --pairs     how often each question is measured (5)
-  --markdown  also write docs/benchmarks.md";
+  --markdown  also write docs/benchmarks.md
+  --verbs     what `top` and `info` cost instead, on a program of 100,000 functions
+  --core      with --verbs: on this dump, too";
 
 fn main() -> anyhow::Result<()> {
     let full = Sizes { core_words: 183 << 20, random_words: 1 << 26, zero_words: 1 << 27 };
     let small = Sizes { core_words: 12 << 20, random_words: 1 << 22, zero_words: 1 << 23 };
     let (mut sizes, mut only, mut pairs, mut markdown) = (full, String::new(), 5usize, false);
+    let (mut only_verbs, mut core) = (false, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} takes a value\n{USAGE}"));
@@ -189,10 +193,16 @@ fn main() -> anyhow::Result<()> {
             "--only" => only = value()?,
             "--pairs" => pairs = value()?.parse().context(USAGE)?,
             "--markdown" => markdown = true,
+            "--verbs" => only_verbs = true,
+            "--core" => core = Some(PathBuf::from(value()?)),
             _ => bail!("{USAGE}"),
         }
     }
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    if only_verbs {
+        verbs::measure(&root.join("target/bench"), core.as_deref(), pairs)?;
+        return Ok(());
+    }
     let rows: Vec<Row> =
         rows().into_iter().filter(|row| row.name.contains(&only) || row.data.contains(&only)).collect();
     let all = data::prepare(&root.join("target/bench"), sizes, "")?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use testkit::native::{Build, M32, compile, crash, crash_emulated, dump_twice};
+use testkit::native::{Build, M32, Program, compile, crash, crash_emulated, dump_twice, scratch_folder};
 
 /// 5,000 clients, 3,000 sessions in an anonymous namespace, 2,000 objects with C callbacks, 1,500 objects with a second
 /// base, 1,200 that hold a constant string; then it says `ready`, and dies where it is not killed first.
@@ -86,6 +86,7 @@ fn classes_are_named_however_the_program_was_built() {
         ("c++", &["-O1", "-s"]),
         ("c++", static_stripped),
         ("c++", &["-O1", "-static-pie", "-s"]),
+        ("c++", &["-O1", "-s", "-Wl,-z,noseparate-code"]),
         ("c++", &[M32, &["-O1", "-s"]].concat()),
         ("clang++", &["-stdlib=libc++", "-O1", "-s"]),
     ];
@@ -115,6 +116,78 @@ fn c_objects_are_told_by_their_tables_functions_and_strings() {
     assert_counts(&words, CLASSES);
     let functions = named(&dead.core, &["--in", "heap", "--kind", "function", "-n", "1"]);
     assert_eq!(functions, [("connection_closed".to_owned(), 2000)]);
+}
+
+/// A library with a class of its own, and one that is called the same in every library built from this.
+const LIBRARY: &str = r#"
+namespace { struct Job { virtual ~Job() {} virtual int run() { return 1; } long id = 1; }; }
+struct WORKER { virtual ~WORKER() {} virtual int work() { return 1; } long id = 2; };
+extern "C" void *make_job() { return new Job; }
+extern "C" void *make_worker() { return new WORKER; }
+"#;
+
+const USER: &str = r#"
+#include <cstdlib>
+#include <dlfcn.h>
+extern "C" void *make_job();
+extern "C" void *make_worker();
+static void *volatile sink;
+int main(int, char **argv) {
+    void *plugin = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    if (!plugin) return 1;
+    auto job = (void *(*)())dlsym(plugin, "make_job"), worker = (void *(*)())dlsym(plugin, "make_worker");
+    for (int i = 0; i < 700; ++i) sink = make_job();
+    for (int i = 0; i < 800; ++i) sink = make_worker();
+    for (int i = 0; i < 900; ++i) sink = job();
+    for (int i = 0; i < 1000; ++i) sink = worker();
+    abort();
+}
+"#;
+
+#[test]
+fn classes_of_libraries_and_plugins_are_counted_each_for_itself() {
+    for strip in [&[][..], &["-s"]] {
+        let shared = |class| [&["-shared", "-fPIC", "-O1", class], strip].concat();
+        let compiler = "c++";
+        let linked =
+            compile("linked.so", "cpp", LIBRARY, &Build { compiler, options: &shared("-DWORKER=LinkedWorker") });
+        let plugin =
+            compile("plugin.so", "cpp", LIBRARY, &Build { compiler, options: &shared("-DWORKER=PluginWorker") });
+        let options = [&["-O1", "-Wl,--no-as-needed", linked.path.to_str().unwrap()], strip].concat();
+        let user = compile("user", "cpp", USER, &Build { compiler, options: &options });
+        let dead = crash(&user, &[plugin.path.to_str().unwrap()]);
+        let words = named(&dead.core, &["--kind", "vtable"]);
+        assert_counts(
+            &words,
+            &[
+                ("vtable of (anonymous namespace)::Job, in linked.so", 700),
+                ("vtable of LinkedWorker", 800),
+                ("vtable of (anonymous namespace)::Job, in plugin.so", 900),
+                ("vtable of PluginWorker", 1000),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_module_without_its_file_comes_with_what_would_name_it() {
+    let program = compile("top-truth", "cpp", PROGRAM, &Build { compiler: "c++", options: &["-O1"] });
+    let folder = scratch_folder();
+    let gone = Program { path: folder.join("gone") };
+    std::fs::copy(&program.path, &gone.path).unwrap();
+    let dead = crash(&gone, &[]);
+    let moved = folder.join("moved");
+    std::fs::rename(&gone.path, &moved).unwrap();
+    let without = top(&dead.core, &["--in", "heap"]);
+    assert!(without.contains("into gone, whose file is not here") && without.contains("--exe FILE"), "{without}");
+    // The names of classes are constants, which the kernel leaves to the file.
+    assert!(without.contains("vtable of an unnamed class, gone+0x"), "{without}");
+    let with = top(&dead.core, &["--in", "heap", "--exe", moved.to_str().unwrap()]);
+    assert!(
+        with.contains("connection_closed") && with.contains("vtable of net::Client") && !with.contains("--exe"),
+        "{with}"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

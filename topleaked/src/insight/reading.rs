@@ -303,7 +303,11 @@ impl<'s, 'i> Reader<'s, 'i> {
 
     fn read_address(&self, addr: Addr, region: &Region) -> Reading {
         if let Some(vtable) = self.vtables.classify(addr) {
-            return Reading::Vtable { name: vtable.to_string(), named: vtable.class.is_some() };
+            let named = vtable.class.is_some();
+            let module = self.image.module(vtable.module).filter(|_| !named);
+            let place = module.and_then(|module| addr.offset_from(module.base()));
+            let place = place.map(|offset| format!(", {}+{offset:#x}", String::from_utf8_lossy(&vtable.module_name)));
+            return Reading::Vtable { name: format!("{vtable}{}", place.unwrap_or_default()), named };
         }
         let symbol = self.symbols.find(addr);
         if matches!(region.kind, MemoryKind::Rodata)

@@ -1,5 +1,7 @@
 //! The most frequent words of a process, each read for a person.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::addr::{Addr, Span};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::Task;
@@ -128,6 +130,31 @@ fn most_counted(task: &Task) -> u64 {
 /// # Errors
 /// What the counting engine says.
 pub fn top_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -> Result<TopAnswer, TopError> {
+    let mut answer = find_words(reader, question, task)?;
+    tell_apart(reader.image(), &mut answer.words);
+    Ok(answer)
+}
+
+/// Adds the module to the names of classes that are called the same in several.
+fn tell_apart(image: &Image, words: &mut [FoundWord]) {
+    let mut modules: HashMap<String, BTreeSet<ModuleId>> = HashMap::new();
+    let module_of = |word: &FoundWord| image.module_at(Addr(word.value));
+    for word in words.iter() {
+        if let (Reading::Vtable { name, .. }, Some((id, _))) = (&word.reading, module_of(word)) {
+            modules.entry(name.clone()).or_default().insert(id);
+        }
+    }
+    for word in words {
+        let module = module_of(word);
+        if let (Reading::Vtable { name, .. }, Some((_, module))) = (&mut word.reading, module)
+            && modules.get(name).is_some_and(|modules| modules.len() > 1)
+        {
+            name.push_str(&format!(", in {}", String::from_utf8_lossy(module.name())));
+        }
+    }
+}
+
+fn find_words(reader: &Reader<'_, '_>, question: &TopQuestion, task: &Task) -> Result<TopAnswer, TopError> {
     let image = reader.image();
     let pieces = MemoryPieces::of_regions(image, |region| question.looks_in(region.kind));
     let within = value_spans(reader, question);

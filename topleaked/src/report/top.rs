@@ -78,7 +78,7 @@ impl Answer for TopWords {
                 Width::W4 => format!("{:#010x}", row.value.0),
                 Width::W8 => row.value.to_string(),
             };
-            table.row([Grouped(row.count).to_string(), word, description.clone(), row.memory.join(", ")]);
+            table.row([Grouped(row.count).to_string(), word, shortened(description), row.memory.join(", ")]);
         }
         table.write(out, look)?;
         let bytes = self.words.total_words.saturating_mul(self.width.bytes() as u64);
@@ -94,6 +94,22 @@ impl Answer for TopWords {
     }
 }
 
+/// The longest name that a table shows whole, in characters. Names of templates grow to thousands, and one of them would push
+/// the rest of every row out of sight; JSON has them whole.
+const LONGEST_SHOWN: usize = 120;
+
+/// A long name without its middle: its beginning and its end tell most.
+fn shortened(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= LONGEST_SHOWN {
+        return name.to_owned();
+    }
+    let (head, tail) = (LONGEST_SHOWN * 2 / 3, LONGEST_SHOWN / 3 - 1);
+    let begin: String = name.chars().take(head).collect();
+    let end: String = name.chars().skip(count - tail).collect();
+    format!("{begin}…{end}")
+}
+
 /// So many modules are named in the advice.
 const ADVISED: usize = 2;
 
@@ -101,7 +117,9 @@ const ADVISED: usize = 2;
 fn advice(answer: &TopAnswer, session: &Session<'_>) -> Vec<String> {
     let image = session.image();
     let mut unnamed: BTreeMap<ModuleId, u64> = BTreeMap::new();
-    for word in answer.words.iter().filter(|word| matches!(word.reading, Reading::Pointer { .. })) {
+    let is_unnamed =
+        |reading: &Reading| matches!(reading, Reading::Pointer { .. } | Reading::Vtable { named: false, .. });
+    for word in answer.words.iter().filter(|word| is_unnamed(&word.reading)) {
         if let Some((id, _)) = image.module_at(Addr(word.value)) {
             *unnamed.entry(id).or_default() += 1;
         }
@@ -155,5 +173,19 @@ impl TopWords {
 impl WriteGdb for TopWords {
     fn write_gdb(&self, out: &mut dyn io::Write) -> io::Result<()> {
         self.words.write_gdb(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_loses_its_middle() {
+        assert_eq!(shortened("vtable of Client"), "vtable of Client");
+        let long = format!("vtable of {}<{}>::Field", "a".repeat(90), "ä".repeat(10_000));
+        let short = shortened(&long);
+        assert_eq!(short.chars().count(), LONGEST_SHOWN);
+        assert!(short.starts_with("vtable of aaa") && short.ends_with("ä>::Field") && short.contains('…'), "{short}");
     }
 }

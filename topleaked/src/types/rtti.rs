@@ -211,7 +211,7 @@ impl<'a, 'i> Records<'a, 'i> {
                 let hit = self.symbols.find(vptr);
                 let named = hit.filter(|hit| hit.offset == 2 * self.width());
                 match named.and_then(|hit| hit.name.strip_prefix(b"_ZTV")) {
-                    Some(name) => kind_by_name(name),
+                    Some(name) => kind_by_name(name.split(|byte| *byte == b'@').next().unwrap_or_default()),
                     // Without the file of a stripped C++ library, all that shows is a record at the right place; and where a
                     // dump ends before the library, that the place is a module's and nothing is known of it. Then the
                     // name has to prove it.

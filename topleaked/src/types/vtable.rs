@@ -339,6 +339,8 @@ impl<'a, 'i> Vtables<'a, 'i> {
             return None;
         }
         if let Some(class) = hit.name.strip_prefix(b"_ZTV") {
+            // The version of a library's symbol, where an executable has a copy of the vtable: `_ZTVSt9bad_alloc@GLIBCXX_3.4`.
+            let class = class.split(|byte| *byte == b'@').next().unwrap_or_default();
             return Some(VtableSymbol { class: class.to_vec(), construction: None });
         }
         hit.name.strip_prefix(b"_ZTC")?;

@@ -133,6 +133,19 @@ fn classes_are_named_with_and_without_symbols() {
     }
 }
 
+/// An executable at a fixed address has copies of vtables of libraries, whose symbols carry a version.
+#[test]
+fn the_version_of_a_symbol_is_no_part_of_the_class() {
+    const COPIED: &str = r#"
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+int main() { std::printf("%p vtable of std::bad_alloc\n", *(void **)new std::bad_alloc); std::fflush(stdout); std::abort(); }
+"#;
+    let program = compile("copied", "cpp", COPIED, &Build { compiler: "c++", options: &["-O1", "-no-pie"] });
+    assert_all_named(&program, 1, &[Evidence::RttiAndSymbol]);
+}
+
 #[test]
 fn classes_of_32_bit_programs_are_named() {
     for (options, evidence) in [(&["-m32"][..], Evidence::RttiAndSymbol), (&["-m32", "-s", "-no-pie"], Evidence::Rtti)]

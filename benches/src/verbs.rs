@@ -99,7 +99,7 @@ fn naming(core: &Path, pairs: usize) -> anyhow::Result<f64> {
         let vtables = Vtables::new(&image, &symbols);
         let reader = Reader::new(&symbols, &vtables);
         let question = TopQuestion { n: 20, ..TopQuestion::default() };
-        let mut ask = || Ok(timed(|| Ok(top_words(&reader, &question, &task)?))?.2);
+        let ask = || Ok(timed(|| Ok(top_words(&reader, &question, &task)?))?.2);
         let (first, second): (anyhow::Result<f64>, anyhow::Result<f64>) = (ask(), ask());
         differences.push(first? - second?);
     }
@@ -109,7 +109,8 @@ fn naming(core: &Path, pairs: usize) -> anyhow::Result<f64> {
 /// Measures the verbs on a dump: one that is named, else that of the large program.
 pub(crate) fn measure(folder: &Path, named: Option<&Path>, pairs: usize) -> anyhow::Result<()> {
     let large = large_program_dump(folder)?;
-    println!("| dump | question | processor s | beside it | ratio |\n|---|---|---|---|---|");
+    let mut out = std::io::stdout();
+    writeln!(out, "| dump | question | processor s | beside it | ratio |\n|---|---|---|---|---|")?;
     for core in named.into_iter().chain([large.as_path()]) {
         let file = File::open(core)?;
         let size_bytes = file.metadata()?.len();
@@ -124,8 +125,8 @@ pub(crate) fn measure(folder: &Path, named: Option<&Path>, pairs: usize) -> anyh
             let question = Question { target: Target::LITTLE_8, ..Question::top(n) };
             count_words(Source::Mapped(&[extent]), &question, &task).map(drop).context("classic")
         };
-        let row = |question: &str, seconds: f64, beside: &str, other: f64, ratio: f64| {
-            println!("| {name} | {question} | {seconds:.3} | {beside}: {other:.3} | {ratio:.2} |");
+        let mut row = |question: &str, seconds: f64, beside: &str, other: f64, ratio: f64| {
+            writeln!(out, "| {name} | {question} | {seconds:.3} | {beside}: {other:.3} | {ratio:.2} |")
         };
         for n in [10, 20] {
             let count = least(pairs, || classic(n))?;
@@ -134,7 +135,7 @@ pub(crate) fn measure(folder: &Path, named: Option<&Path>, pairs: usize) -> anyh
                 ensure!(words as u64 == n, "{words} words, {n} were asked for");
                 Ok(())
             })?;
-            row(&format!("`top -n {n}`"), top, "classic", count, top / count);
+            row(&format!("`top -n {n}`"), top, "classic", count, top / count)?;
         }
         let naming = naming(core, pairs)?;
         row(
@@ -143,14 +144,14 @@ pub(crate) fn measure(folder: &Path, named: Option<&Path>, pairs: usize) -> anyh
             "budget",
             0.15,
             naming / 0.15,
-        );
+        )?;
         let kinds = vec![WordKind::Vtable];
         let vtables = least(pairs, || {
             let found = answer_top(core, &TopQuestion { n: 20, kinds: kinds.clone(), ..TopQuestion::default() })?;
             ensure!(found > 0, "no vtable was found");
             Ok(())
         })?;
-        row("`top --kind vtable`, speed against the plain sum", vtables, "plain sum", sum, sum / vtables);
+        row("`top --kind vtable`, speed against the plain sum", vtables, "plain sum", sum, sum / vtables)?;
         let info = least(pairs, || {
             let (options, task) = (OpenOptions::default(), Task::default());
             let image = Image::open(core, &options, &task)?;
@@ -159,7 +160,7 @@ pub(crate) fn measure(folder: &Path, named: Option<&Path>, pairs: usize) -> anyh
             ensure!(!text.is_empty(), "no answer");
             Ok(())
         })?;
-        row("`info`, in a budget of 0.2 s", info, "budget", 0.2, info / 0.2);
+        row("`info`, in a budget of 0.2 s", info, "budget", 0.2, info / 0.2)?;
     }
     Ok(())
 }

@@ -8,3 +8,4 @@ pub mod elf_core;
 pub mod heap;
 pub mod native;
 pub mod recorder;
+pub mod slabs;

@@ -19,6 +19,8 @@ const PROOF_ELEMENTS: usize = 64;
 const MOST_MISSES: usize = 4;
 /// In a search for the root at most this many bytes are read of what may be leaves.
 const SEARCH_BYTES: u64 = 1 << 30;
+/// And at most so many words are tried as pointers to nodes, for each geometry.
+const SEARCH_WORDS: u64 = 1 << 22;
 /// A walk notes this many damages in full.
 const DAMAGE_LIMIT: usize = 1000;
 
@@ -88,10 +90,12 @@ impl Log {
 /// Looks for trees in the data of all modules.
 pub(super) fn find_trees(image: &Image) -> Vec<Tree> {
     let reader = Reader::new(image.space());
-    let mut search = Search { image, reader, budget: SEARCH_BYTES, refused: HashSet::new() };
+    let mut search = Search { image, reader, budget: SEARCH_BYTES, words: 0, refused: HashSet::new() };
     let mut trees: Vec<Tree> = Vec::new();
-    for (span, module) in data_areas(image) {
-        for geometry in &GEOMETRIES {
+    let areas = data_areas(image);
+    for geometry in &GEOMETRIES {
+        search.words = SEARCH_WORDS;
+        for (span, module) in areas.iter().copied() {
             if span.size_bytes() >= geometry.node_bytes(0) {
                 search.search_area(span, module, geometry, &mut trees);
             }
@@ -100,11 +104,17 @@ pub(super) fn find_trees(image: &Image) -> Vec<Tree> {
     trees
 }
 
-/// The variables of each module, regions that touch joined.
+/// The variables of each module, regions that touch joined. Where the dump names no modules, their data is private memory
+/// like any other.
 fn data_areas(image: &Image) -> Vec<(Span, Option<ModuleId>)> {
-    let mut areas: Vec<(Span, Option<ModuleId>)> = Vec::new();
     let is_data = |kind| matches!(kind, MemoryKind::Data | MemoryKind::Bss | MemoryKind::Relro);
-    for region in image.regions().iter().filter(|region| is_data(region.kind)) {
+    let areas = areas_of(image, is_data);
+    if areas.is_empty() { areas_of(image, |kind| kind == MemoryKind::Anonymous) } else { areas }
+}
+
+fn areas_of(image: &Image, wanted: impl Fn(MemoryKind) -> bool) -> Vec<(Span, Option<ModuleId>)> {
+    let mut areas: Vec<(Span, Option<ModuleId>)> = Vec::new();
+    for region in image.regions().iter().filter(|region| wanted(region.kind)) {
         match areas.last_mut() {
             Some((span, module)) if span.end() == region.span.start() && *module == region.module => {
                 *span = Span::new(span.start(), region.span.end()).unwrap_or(*span);
@@ -119,6 +129,7 @@ struct Search<'a> {
     image: &'a Image,
     reader: Reader<'a>,
     budget: u64,
+    words: u64,
     /// What is no node, by its address and level, whatever the geometry would be: a node's first words tell.
     refused: HashSet<(u64, u32)>,
 }
@@ -139,6 +150,10 @@ impl Search<'_> {
                     let Some(child) = self.reader.target.word(raw).filter(|word| *word != 0) else { continue };
                     if trees.iter().any(|tree| tree.root_span().contains(Addr(place))) {
                         continue;
+                    }
+                    self.words = self.words.saturating_sub(1);
+                    if self.words == 0 {
+                        return;
                     }
                     let Some(key) = self.prove(child, 1, geometry) else { continue };
                     let root = place.checked_sub(8 * geometry.index(0, key));

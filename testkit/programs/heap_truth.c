@@ -1,5 +1,8 @@
 /* Heaps in known states; the first argument says which. What it holds at its death is in the recorder's file. */
 #define _GNU_SOURCE
+#ifdef SECOND_LIBC
+#include <dlfcn.h>
+#endif
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,6 +15,11 @@
 #include <unistd.h>
 
 #include "recorder.h"
+
+/* Linux 4.17 and glibc 2.28; older headers lack it. */
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 
 enum { LIVE = 1, DROPPED = 2 };
 
@@ -159,6 +167,36 @@ static void foreign_sbrk(void) {
     churn(40000, 20000, 2000);
 }
 
+/* Many blocks, of which few stay: the rest is free, and cannot go back. */
+static void fragmented(unsigned one_stays_of) {
+    static void *blocks[30000];
+    for (unsigned at = 0; at < 30000; at++) blocks[at] = malloc(1000);
+    for (unsigned at = 0; at < 30000 - 1; at++) {
+        if (at % one_stays_of) free(blocks[at]);
+    }
+}
+
+#ifdef SECOND_LIBC
+/* Another copy of the library, with a heap of its own, as a plugin that brings one along has it. */
+static void second_copy(void) {
+    static void *theirs[6000];
+    void *libc = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
+    if (!libc) _exit(6);
+    void *(*allocate)(size_t) = (void *(*)(size_t))dlsym(libc, "malloc");
+    void (*release)(void *) = (void (*)(void *))dlsym(libc, "free");
+    size_t (*usable)(void *) = (size_t (*)(void *))dlsym(libc, "malloc_usable_size");
+    for (unsigned at = 0; at < 6000; at++) {
+        theirs[at] = allocate(at % 500 ? 1 + next_random() % 900 : 200000 + at);
+        memset(theirs[at], 't', 1);
+    }
+    for (unsigned at = 0; at < 6000; at += 3) release(theirs[at]);
+    for (unsigned at = 0; at < 6000; at++) {
+        if (at % 3) printf("block %zu %p\n", usable(theirs[at]), theirs[at]);
+    }
+    fflush(stdout);
+}
+#endif
+
 static void die(void) {
     abort();
 }
@@ -220,6 +258,15 @@ int main(int count, char **arguments) {
         fastbins();
         mapped();
         threads();
+    } else if (!strcmp(what, "fragment")) {
+        fragmented(3);
+    } else if (!strcmp(what, "holes")) {
+        fragmented(40);
+#ifdef SECOND_LIBC
+    } else if (!strcmp(what, "two")) {
+        churn(20000, 2000, 2000);
+        second_copy();
+#endif
     } else if (!strcmp(what, "fork")) {
         churn(20000, 2000, 2000);
         threads();

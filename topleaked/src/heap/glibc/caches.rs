@@ -37,7 +37,8 @@ struct CacheLayout {
 
 static CACHE_LAYOUTS: [CacheLayout; 3] = [
     CacheLayout { versions: "2.30 to 2.41", bins: 64, count_bytes: 2, counts_room: false },
-    CacheLayout { versions: "2.42 to 2.43", bins: 76, count_bytes: 2, counts_room: true },
+    // 2.43 has the same; it is known by its arena.
+    CacheLayout { versions: "2.42", bins: 76, count_bytes: 2, counts_room: true },
     CacheLayout { versions: "2.26 to 2.29", bins: 64, count_bytes: 1, counts_room: false },
 ];
 

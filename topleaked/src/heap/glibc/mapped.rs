@@ -24,22 +24,26 @@ impl MappedCount {
     /// Reads the counts that stand before the noted start of the heap in `struct malloc_par`.
     ///
     /// The bytes now and at most stand right before it, up to 2.22 with one more word between; four 32-bit integers
-    /// before these count the chunks: now, allowed, at most, and a switch.
+    /// before these count the chunks: now, allowed, at most, and a switch. From 2.35 on there is a fifth in front of
+    /// them, so that 8-byte words leave a gap behind.
     pub(super) fn read(reader: Reader<'_>, base_word: u64) -> Option<MappedCount> {
         let width = reader.width();
-        [2, 3].into_iter().find_map(|words| {
+        let places = [(2, 4), (2, 0), (3, 0)];
+        places.into_iter().filter(|(_, gap)| *gap == 0 || width == 8).find_map(|(words, gap)| {
             let bytes_at = base_word.checked_sub(words * width)?;
             let bytes = reader.word(bytes_at)?;
             let most_bytes = reader.word(bytes_at + width)?;
-            let chunks = u64::from(reader.u32(bytes_at.checked_sub(16)?)?);
-            let most_chunks = u64::from(reader.u32(bytes_at.checked_sub(8)?)?);
-            let switch = reader.u32(bytes_at.checked_sub(4)?)?;
+            let integers = bytes_at.checked_sub(16 + gap)?;
+            let chunks = u64::from(reader.u32(integers)?);
+            let most_chunks = u64::from(reader.u32(integers + 8)?);
+            let switch = reader.u32(integers + 12)?;
+            let fits = |chunks: u64, bytes: u64| (chunks == 0) == (bytes == 0) && bytes / PAGE >= chunks;
             let plausible = bytes.is_multiple_of(PAGE)
                 && bytes <= most_bytes
                 && chunks <= most_chunks
                 && switch <= 1
-                && (chunks == 0) == (bytes == 0)
-                && bytes / PAGE >= chunks;
+                && fits(chunks, bytes)
+                && fits(most_chunks, most_bytes);
             plausible.then_some(MappedCount { chunks, bytes })
         })
     }
@@ -229,26 +233,33 @@ mod tests {
     use crate::addr::Target;
     use crate::image::{AddressSpace, Backing, Content, Permissions, Segment};
 
+    /// Lays out the end of a `malloc_par` and reads the counts from it.
+    fn count(integers: &[u32], words: &[u64]) -> Option<MappedCount> {
+        let mut bytes = vec![0; 32];
+        bytes.extend(integers.iter().flat_map(|integer| integer.to_le_bytes()));
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend(0x5000_u64.to_le_bytes());
+        let mut space = AddressSpace::new(Target::LITTLE_8);
+        let span = Span::with_size(Addr(0x1000), bytes.len() as u64).unwrap();
+        let base_word = span.end().0 - 8;
+        let id = space.add_backing(Backing::memory(bytes));
+        let content = Content::Present(id, 0);
+        space.add_segment(Segment { span, permissions: Permissions::default(), content }).unwrap();
+        MappedCount::read(Reader::new(&space), base_word)
+    }
+
     #[test]
-    fn the_counts_are_read_with_and_without_the_word_between() {
-        for between in [0, 8] {
-            let mut bytes = Vec::new();
-            for integer in [3_u32, 65536, 7, 0] {
-                bytes.extend(integer.to_le_bytes());
-            }
-            for word in [0x6000_u64, 0x9000] {
-                bytes.extend(word.to_le_bytes());
-            }
-            bytes.extend(vec![0; between]);
-            bytes.extend(0x5000_u64.to_le_bytes());
-            let mut space = AddressSpace::new(Target::LITTLE_8);
-            let span = Span::with_size(Addr(0x1000), bytes.len() as u64).unwrap();
-            let base_word = span.end().0 - 8;
-            let id = space.add_backing(Backing::memory(bytes));
-            let content = Content::Present(id, 0);
-            space.add_segment(Segment { span, permissions: Permissions::default(), content }).unwrap();
-            let count = MappedCount::read(Reader::new(&space), base_word);
-            assert_eq!(count, Some(MappedCount { chunks: 3, bytes: 0x6000 }), "{between} bytes between");
+    fn the_counts_are_read_from_all_layouts() {
+        let expected = Some(MappedCount { chunks: 3, bytes: 0x6000 });
+        // 2.12 to 2.22, 2.23 to 2.34, and from 2.35 on: one flag more before, and a gap behind.
+        assert_eq!(count(&[3, 65536, 7, 0], &[0x6000, 0x9000, 0]), expected);
+        assert_eq!(count(&[3, 65536, 7, 0], &[0x6000, 0x9000]), expected);
+        assert_eq!(count(&[0, 3, 65536, 7, 0, 0], &[0x6000, 0x9000]), expected);
+        // One chunk, never more: the flag and the limit look like counts of nothing in the older layouts.
+        let one = Some(MappedCount { chunks: 1, bytes: 0x3d000 });
+        assert_eq!(count(&[0, 1, 65536, 1, 0, 0], &[0x3d000, 0x3d000]), one);
+        for integers in [&[0, 65536, 0, 0][..], &[0, 0, 65536, 0, 0, 0]] {
+            assert_eq!(count(integers, &[0, 0]), Some(MappedCount { chunks: 0, bytes: 0 }));
         }
     }
 }

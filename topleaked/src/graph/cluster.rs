@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::addr::Span;
 use crate::heap::{AllocId, AllocationTable, Count};
-use crate::task::Task;
+use crate::task::{Task, with_large_pages};
 
 use super::bits::{AllocSet, GrowingSet, Rank};
 use super::form::{Form, FormVisitor, with_form};
@@ -171,7 +171,11 @@ impl Build<'_, '_> {
     fn link<F: Form>(&self) -> Links {
         let length = self.ground.table.len();
         let links = Links {
-            up: (0..length).map(|_| AtomicU32::new(NONE)).collect(),
+            up: {
+                let mut up = with_large_pages(length);
+                up.extend((0..length).map(|_| AtomicU32::new(NONE)));
+                up
+            },
             shared: GrowingSet::empty(length),
             touching: GrowingSet::empty(length),
             referring: GrowingSet::empty(length),

@@ -7,6 +7,9 @@ use crate::task::Diagnostic;
 
 use super::threads;
 
+/// From so many bytes on, memory of no known use is worth a word: mappings of a few pages are in each process.
+const UNKNOWN_BYTES: u64 = 1 << 20;
+
 /// What kind of place a root is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
@@ -292,9 +295,16 @@ impl Roots {
             let effect = "leaks may be overstated: the dump has no registers of any thread";
             missing.push(("registers-missing", "threads".to_owned(), effect.to_owned()));
         }
-        let of_kind = |kind| {
-            let roots = self.memory.iter().filter(move |root| root.kind == kind);
-            roots.map(|root| missing_bytes(image, root.span)).sum::<u64>()
+        let of_kind = |kind: RootKind| {
+            let roots = || self.memory.iter().filter(move |root| root.kind == kind);
+            // Linux writes private memory whole once the process wrote to it, and not at all before (fs/coredump.c,
+            // vma_dump_size), gdb's gcore does the like. Where variables are in the dump at all, those left out were
+            // never written: they hold no pointer that the program put there.
+            let is_written = |root: &RootMemory| missing_bytes(image, root.span) < root.span.size_bytes();
+            if kind == RootKind::ModuleData && roots().any(is_written) {
+                return roots().map(|root| missing_written_bytes(image, root.span)).sum();
+            }
+            roots().map(|root| missing_bytes(image, root.span)).sum::<u64>()
         };
         for (kind, code) in [
             (RootKind::ModuleData, "module-data-missing"),
@@ -309,6 +319,16 @@ impl Roots {
                 missing.push((code, kind.name().to_owned(), effect));
             }
         }
+        let unknown = |root: &&RootMemory| root.kind == RootKind::Other && root.thread.is_none();
+        let bytes: u64 = self.memory.iter().filter(unknown).map(|root| root.span.size_bytes()).sum();
+        if bytes >= UNKNOWN_BYTES {
+            let effect = format!(
+                "leaks may be understated: {} MiB of private memory belong to no allocator that is known here; what lies \
+                 in them is not told apart, and all of it counts as reachable",
+                bytes >> 20
+            );
+            missing.push(("memory-of-unknown-use", RootKind::Other.name().to_owned(), effect));
+        }
         let bytes: u64 = heap.claimed.iter().map(|span| missing_bytes(image, *span)).sum();
         if bytes > 0 {
             let effect = format!("leaks may be overstated: {bytes} bytes of it are not in the dump");
@@ -320,14 +340,23 @@ impl Roots {
 
 /// How many bytes of `span` the dump does not have, of memory that the process could read.
 fn missing_bytes(image: &Image, span: Span) -> u64 {
+    missing_but(image, span, &[MissingReason::Guard])
+}
+
+/// The same without what whoever wrote the dump left out.
+fn missing_written_bytes(image: &Image, span: Span) -> u64 {
+    missing_but(image, span, &[MissingReason::Guard, MissingReason::NotDumped])
+}
+
+/// How many bytes of `span` the dump does not have, for another reason than those.
+fn missing_but(image: &Image, span: Span, reasons: &[MissingReason]) -> u64 {
     let segments = image.space().segments();
     let first = segments.partition_point(|segment| segment.span.end() <= span.start());
     let segments = segments.get(first..).unwrap_or_default();
     segments
         .iter()
         .take_while(|segment| segment.span.start() < span.end())
-        .filter(|segment| !matches!(segment.content, Content::Present(..) | Content::Elided(..)))
-        .filter(|segment| segment.content != Content::Missing(MissingReason::Guard))
+        .filter(|segment| matches!(segment.content, Content::Missing(reason) if !reasons.contains(&reason)))
         .filter_map(|segment| segment.span.intersection(span))
         .map(Span::size_bytes)
         .sum()

@@ -116,7 +116,7 @@ pub fn walk_heaps(image: &Image, task: &Task) -> Result<Heap, HeapError> {
         }
     }
     let mut heap = Heap::default();
-    let (mut table, dropped) = AllocationTable::from_runs(runs)?;
+    let (mut table, dropped) = AllocationTable::from_runs(runs, task.threads)?;
     if dropped > 0 {
         heap.diagnostics.push(Diagnostic {
             code: "allocations-overlap",

@@ -1,6 +1,10 @@
 //! The allocation table: columns sorted by address, and an index from any address to its allocation.
 
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+
 use crate::addr::{Addr, Span};
+use crate::task::advise_large_pages;
 
 use super::index::Index;
 use super::run::{self, Run};
@@ -137,6 +141,33 @@ pub struct AllocationTable {
     index: Index,
 }
 
+/// A run, and its part of each column.
+struct Place<'a> {
+    run: Run,
+    low: &'a mut [u32],
+    size: &'a mut [u32],
+    kind: &'a mut [u8],
+}
+
+/// The places of all runs, the last one first.
+fn places<'a>(
+    runs: Vec<Run>,
+    mut low: &'a mut [u32],
+    mut size: &'a mut [u32],
+    mut kind: &'a mut [u8],
+) -> Vec<Place<'a>> {
+    let mut places = Vec::with_capacity(runs.len());
+    for run in runs {
+        let (own_low, rest_low) = low.split_at_mut(run.len());
+        let (own_size, rest_size) = size.split_at_mut(run.len());
+        let (own_kind, rest_kind) = kind.split_at_mut(run.len());
+        (low, size, kind) = (rest_low, rest_size, rest_kind);
+        places.push(Place { run, low: own_low, size: own_size, kind: own_kind });
+    }
+    places.reverse();
+    places
+}
+
 impl AllocationTable {
     /// How many allocations one table can hold.
     pub const LIMIT: u32 = u32::MAX - 1;
@@ -153,12 +184,12 @@ impl AllocationTable {
         for (address, usable_size, state) in allocations {
             runs.push(address, usable_size, state);
         }
-        AllocationTable::from_runs(runs.finish()).map(|(table, _)| table)
+        AllocationTable::from_runs(runs.finish(), NonZeroUsize::MIN).map(|(table, _)| table)
     }
 
     /// Joins runs into a table. Where two overlap, the allocation that begins first stays; `dropped` says how many
     /// went that way.
-    pub(super) fn from_runs(mut runs: Vec<Run>) -> Result<(AllocationTable, u64), TableError> {
+    pub(super) fn from_runs(mut runs: Vec<Run>, threads: NonZeroUsize) -> Result<(AllocationTable, u64), TableError> {
         runs.retain(|run| !run.is_empty());
         runs.sort_by_key(Run::first_address);
         let dropped = if run::overlap(&runs) { run::untangle(&mut runs) } else { 0 };
@@ -167,21 +198,37 @@ impl AllocationTable {
             return Err(TableError::TooMany { limit: AllocationTable::LIMIT });
         }
         let mut table = AllocationTable {
-            low: Vec::with_capacity(total),
-            size: Vec::with_capacity(total),
-            kind: Vec::with_capacity(total),
+            low: vec![0; total],
+            size: vec![0; total],
+            kind: vec![0; total],
             ..AllocationTable::default()
         };
-        for run in runs {
-            let first = table.low.len() as u32;
+        advise_large_pages(&mut table.low);
+        advise_large_pages(&mut table.size);
+        advise_large_pages(&mut table.kind);
+        let mut first = 0_u32;
+        for run in &runs {
             if table.windows.last().is_none_or(|window| window.base != run.window_base()) {
                 table.windows.push(Window { first, base: run.window_base() });
             }
             table.large.extend(run.large.iter().map(|(at, size)| (first + at, *size)));
-            table.low.extend_from_slice(&run.low);
-            table.size.extend_from_slice(&run.size);
-            table.kind.extend_from_slice(&run.kind);
+            first += run.len() as u32;
         }
+        // Each run is freed once it is copied, so that the columns grow in the memory that runs give up.
+        let places = Mutex::new(places(runs, &mut table.low, &mut table.size, &mut table.kind));
+        let copy = || {
+            while let Some(place) = places.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+                place.low.copy_from_slice(&place.run.low);
+                place.size.copy_from_slice(&place.run.size);
+                place.kind.copy_from_slice(&place.run.kind);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.get() {
+                scope.spawn(copy);
+            }
+            copy();
+        });
         table.index = Index::build(&table);
         Ok((table, dropped))
     }
@@ -341,7 +388,7 @@ mod tests {
         for (address, size, state) in allocations {
             runs.push(Addr(*address), *size, *state);
         }
-        AllocationTable::from_runs(runs.finish()).unwrap().0
+        AllocationTable::from_runs(runs.finish(), NonZeroUsize::MIN).unwrap().0
     }
 
     #[test]
@@ -376,7 +423,7 @@ mod tests {
         high.push(Addr(0x1080), 0x10, State::Used);
         high.push(Addr(0x1800), 0x10, State::Used);
         let runs = low.finish().into_iter().chain(high.finish()).collect();
-        let (table, dropped) = AllocationTable::from_runs(runs).unwrap();
+        let (table, dropped) = AllocationTable::from_runs(runs, NonZeroUsize::MIN).unwrap();
         let found: Vec<_> = table.iter().map(|allocation| (allocation.address.0, allocation.allocator.0)).collect();
         assert_eq!(found, [(0x1000, 0), (0x1800, 1), (0x2000, 0)]);
         assert_eq!(dropped, 1);

@@ -4,9 +4,11 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::addr::{Addr, Span};
 use crate::heap::{AllocationTable, AllocatorReport, ArenaReport, Count, Damage, Heap, State, Tally};
-use crate::image::Image;
+use crate::image::{Image, MemoryKind, Region};
 use crate::session::Session;
+use crate::types::VtableKind;
 
 use super::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Share, Table};
 
@@ -17,6 +19,8 @@ const SHOWN: usize = 12;
 /// Fragmentation is called the story from this share of the heap on, in per cent, and from this many bytes.
 const STORY_PERCENT: u64 = 40;
 const STORY_BYTES: u64 = 1 << 20;
+/// Private memory of no known allocator is told of from this many bytes on.
+const UNKNOWN_SHOWN: u64 = 1 << 20;
 
 /// The answer of `heap`.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +32,9 @@ pub struct HeapAnswer {
     overhead_bytes: u64,
     /// Memory whose headers are broken: used or free cannot be told.
     damaged: CountRow,
+    /// Private memory that belongs to none of the allocators: the program's own mappings, or an allocator that is not
+    /// known here.
+    unknown_bytes: u64,
     sizes: Vec<SizeRow>,
     fragmentation: Fragmentation,
     /// Whether people are shown every size, arena and damage.
@@ -106,6 +113,9 @@ struct DamageRow {
     /// The allocation right in front: the likely overflower.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_front: Option<Hex>,
+    /// Its class, where it begins with a vtable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_front_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resumed: Option<Hex>,
     lost_bytes: u64,
@@ -177,14 +187,20 @@ impl HeapAnswer {
         for allocator in &heap.allocators {
             total.add(&allocator.tally());
         }
+        let unknown_bytes = unknown_bytes(image, heap);
         HeapAnswer {
-            allocators: heap.allocators.iter().map(|allocator| allocator_row(image, &heap.table, allocator)).collect(),
+            allocators: heap
+                .allocators
+                .iter()
+                .map(|allocator| allocator_row(session, &heap.table, allocator))
+                .collect(),
             used: total.used().into(),
             free: total.free().into(),
             overhead_bytes: total.overhead_bytes,
             damaged: total.state(State::Damaged).into(),
+            unknown_bytes,
             sizes: sizes(&heap.table),
-            fragmentation: fragmentation(heap, &total),
+            fragmentation: fragmentation(heap, &total, unknown_bytes),
             all: false,
         }
     }
@@ -203,7 +219,22 @@ impl HeapAnswer {
     }
 }
 
-fn allocator_row(image: &Image, table: &AllocationTable, report: &AllocatorReport) -> AllocatorRow {
+/// Private writable memory outside of modules, stacks and the heaps.
+fn unknown_bytes(image: &Image, heap: &Heap) -> u64 {
+    let private = |region: &&Region| matches!(region.kind, MemoryKind::Anonymous | MemoryKind::MainHeap);
+    let spans = image.regions().iter().filter(private).map(|region| region.span);
+    let writable = spans.filter(|span| image.space().segments_in(*span).any(|segment| segment.permissions.write));
+    let outside = |span: Span| {
+        let first = heap.claimed.partition_point(|claimed| claimed.end() <= span.start());
+        let claimed = heap.claimed.iter().skip(first).take_while(|claimed| claimed.start() < span.end());
+        let inside: u64 = claimed.filter_map(|claimed| claimed.intersection(span)).map(Span::size_bytes).sum();
+        span.size_bytes().saturating_sub(inside)
+    };
+    writable.map(outside).sum()
+}
+
+fn allocator_row(session: &Session<'_>, table: &AllocationTable, report: &AllocatorReport) -> AllocatorRow {
+    let image = session.image();
     let tally = report.tally();
     let mut evidence = report.evidence.clone();
     if let Some(module) = report.module.and_then(|id| image.module(id)) {
@@ -224,7 +255,7 @@ fn allocator_row(image: &Image, table: &AllocationTable, report: &AllocatorRepor
             used: report.mapped.tally.used().into(),
             overhead_bytes: report.mapped.tally.overhead_bytes,
         },
-        damaged: report.damage.iter().map(damage_row).collect(),
+        damaged: report.damage.iter().map(|damage| damage_row(session, damage)).collect(),
         damaged_count: report.damage_count,
     }
 }
@@ -249,13 +280,18 @@ fn arena_row(table: &AllocationTable, arena: &ArenaReport) -> ArenaRow {
     }
 }
 
-fn damage_row(damage: &Damage) -> DamageRow {
+fn damage_row(session: &Session<'_>, damage: &Damage) -> DamageRow {
+    let class = |memory: Addr| {
+        let first = session.image().space().word(memory)?;
+        session.vtables().classify(Addr(first)).filter(|vtable| vtable.kind == VtableKind::Class)?.class
+    };
     DamageRow {
         kind: damage.kind.name(),
         at: damage.at.into(),
         found: damage.found.into(),
         expected: damage.expected.map(Hex),
         in_front: damage.in_front.map(Hex::from),
+        in_front_type: damage.in_front.and_then(class),
         resumed: damage.resumed.map(Hex::from),
         lost_bytes: damage.lost_bytes,
     }
@@ -300,7 +336,7 @@ fn sizes(table: &AllocationTable) -> Vec<SizeRow> {
         .collect()
 }
 
-fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
+fn fragmentation(heap: &Heap, total: &Tally, unknown_bytes: u64) -> Fragmentation {
     let words = BackWords::of(heap);
     let heap_bytes = total.bytes();
     let free_bytes = total.free().bytes;
@@ -310,7 +346,9 @@ fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
     let trimmable_bytes: u64 = arenas.map(|arena| arena.trimmable_bytes).sum();
     let pinned_bytes = free_bytes.saturating_sub(top_bytes + cached_bytes + trimmable_bytes);
     let stays = free_bytes.saturating_sub(top_bytes);
-    let is_the_story = stays >= STORY_BYTES && stays.saturating_mul(100) >= heap_bytes.saturating_mul(STORY_PERCENT);
+    // A small heap beside much other memory is not why the process is large, however fragmented it is.
+    let is_much = |of: u64| stays >= STORY_BYTES && stays.saturating_mul(100) >= of.saturating_mul(STORY_PERCENT);
+    let is_the_story = is_much(heap_bytes.saturating_add(unknown_bytes));
     let share = Share { part: stays, whole: heap_bytes };
     let used_share = Share { part: total.used().bytes, whole: heap_bytes };
     let verdict = if heap_bytes == 0 {
@@ -319,6 +357,12 @@ fn fragmentation(heap: &Heap, total: &Tally) -> Fragmentation {
         let why =
             if trimmable_bytes * 2 > stays { words.verdict } else { "most of it on pages that used allocations share" };
         format!("fragmentation is the story: {share} of the heap is free and does not go back to the system, {why}")
+    } else if is_much(heap_bytes) {
+        format!(
+            "fragmentation is not the story: {share} of the heap is free and stays, but most private memory, {}, belongs to \
+             no allocator known here",
+            Bytes(unknown_bytes)
+        )
     } else {
         format!("fragmentation is not the story: {used_share} of the heap is in use, {share} is free and stays")
     };
@@ -432,7 +476,16 @@ impl HeapAnswer {
         }
         writeln!(out)?;
         table.write(out, look)?;
-        left_out_line(out, "arenas", &left_out)
+        left_out_line(out, "arenas", &left_out)?;
+        if self.unknown_bytes < UNKNOWN_SHOWN {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\nbeside it {} of private memory belong to no allocator known here: the program's own mappings, or another \
+             allocator's; nothing of this counts them",
+            Bytes(self.unknown_bytes)
+        )
     }
 
     fn write_sizes(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
@@ -504,7 +557,10 @@ impl HeapAnswer {
                 damage.at.to_string(),
                 damage.found.to_string(),
                 optional(damage.expected),
-                optional(damage.in_front),
+                match &damage.in_front_type {
+                    Some(name) => format!("{} ({name})", optional(damage.in_front)),
+                    None => optional(damage.in_front),
+                },
                 optional(damage.resumed),
                 Bytes(damage.lost_bytes).to_string(),
             ]);

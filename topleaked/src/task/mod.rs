@@ -13,9 +13,13 @@
 //! assert_eq!(task.progress.snapshot().done, 1024);
 //! ```
 
+mod large_pages;
+
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub(crate) use large_pages::{advise_large_pages, with_large_pages};
 
 /// The means a stage may use.
 #[derive(Debug)]

@@ -4,6 +4,8 @@
 //! with the results.
 #![allow(unsafe_code)]
 
+use crate::task::{advise_large_pages, with_large_pages};
+
 use super::Isa;
 
 #[cfg(target_arch = "x86_64")]
@@ -35,8 +37,7 @@ impl Front {
 
 /// A table of zeros, on large pages where the system has them: it is touched at random places, all of it.
 pub(super) fn zeroed<T: Copy + Default>(size: usize) -> Vec<T> {
-    let mut table: Vec<T> = Vec::with_capacity(size);
-    advise_large_pages(&mut table);
+    let mut table: Vec<T> = with_large_pages(size);
     table.resize(size, T::default());
     table
 }
@@ -46,27 +47,6 @@ pub(super) fn reserved(size: usize) -> Vec<u64> {
     let mut table = vec![0; size];
     advise_large_pages(&mut table);
     table
-}
-
-fn advise_large_pages<T>(table: &mut Vec<T>) {
-    let size = table.capacity();
-    let bytes = size * size_of::<T>();
-    if bytes >= 4 << 20 {
-        const PAGE: usize = 4096;
-        let start = table.as_mut_ptr().addr().next_multiple_of(PAGE);
-        let skipped = start - table.as_mut_ptr().addr();
-        if bytes > skipped + PAGE {
-            // SAFETY: "inside the table": whole pages of its own allocation. The advice does not change their content,
-            // and where the system refuses it, nothing is lost.
-            let _ = unsafe {
-                rustix::mm::madvise(
-                    table.as_mut_ptr().byte_add(skipped).cast(),
-                    (bytes - skipped) & !(PAGE - 1),
-                    rustix::mm::Advice::LinuxHugepage,
-                )
-            };
-        }
-    }
 }
 
 /// Words per block: a block of zeros is skipped with one test.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::report::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Table};
 
-use super::Explain;
+use super::{Explain, SMALL};
 
 /// So many incoming references are listed.
 const SHOWN: usize = 10;
@@ -22,7 +22,7 @@ impl Answer for Explain {
 impl Explain {
     fn write_place(&self, out: &mut dyn Write) -> io::Result<()> {
         let Some(segment) = &self.segment else {
-            return writeln!(out, "{}: the process had no memory there.", self.address);
+            return self.write_nowhere(out);
         };
         writeln!(out, "{} is in {} memory ({}, {})", self.address, segment.kind, segment.permissions, segment.bytes)?;
         writeln!(out, "  {} to {}", segment.start, segment.end)?;
@@ -55,6 +55,25 @@ impl Explain {
         for row in &self.neighbours {
             let side = if row.address.0 <= self.address.0 { "behind" } else { "in front of" };
             writeln!(out, "  {side} a {} allocation of {} bytes at {}", row.state, Grouped(row.size), row.address)?;
+        }
+        Ok(())
+    }
+
+    fn write_nowhere(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}: the process had no memory there.", self.address)?;
+        if self.address.0 < SMALL {
+            return writeln!(
+                out,
+                "  A number this small is no pointer, or one to a member of an object that is not there."
+            );
+        }
+        let Some(nearest) = &self.nearest else { return Ok(()) };
+        let far = |from: u64, to: u64| Bytes(to.saturating_sub(from));
+        if let Some(end) = nearest.below_end {
+            writeln!(out, "  the memory below ends at {end}, {} before it", far(end.0, self.address.0))?;
+        }
+        if let Some(start) = nearest.above_start {
+            writeln!(out, "  the memory above begins at {start}, {} behind it", far(self.address.0, start.0))?;
         }
         Ok(())
     }
@@ -104,7 +123,7 @@ impl Explain {
     }
 
     fn write_incoming(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
-        if self.segment.is_none() {
+        if self.segment.is_none() && self.address.0 < SMALL {
             return Ok(());
         }
         if self.incoming_total == 0 {

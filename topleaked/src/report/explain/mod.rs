@@ -22,6 +22,8 @@ const MOST_INCOMING: usize = 4096;
 const EXAMPLES: usize = 64;
 /// So many words of contents are shown.
 const MOST_WORDS: u64 = 64;
+/// Numbers below this are no pointers: the system maps nothing there.
+pub(super) const SMALL: u64 = 0x10000;
 /// Around an address that is in no allocation, so many words are shown.
 const WORDS_AROUND: u64 = 8;
 
@@ -32,6 +34,9 @@ pub struct Explain {
     /// The memory that the address is in; absent where it is in none.
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentRow>,
+    /// The memory nearest to an address that is in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<NearestRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     module: Option<ModuleRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +73,16 @@ struct SegmentRow {
     permissions: String,
     /// `in the dump`, `from the module's file`, or why it is missing.
     bytes: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct NearestRow {
+    /// The first address behind the nearest memory below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    below_end: Option<Hex>,
+    /// The first address of the nearest memory above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above_start: Option<Hex>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -195,6 +210,7 @@ impl Explain {
         let mut explain = Explain {
             address: addr.into(),
             segment: context.segment(addr),
+            nearest: context.nearest(addr),
             module: context.module(addr),
             symbol: None,
             stack: context.stack(addr),
@@ -233,8 +249,12 @@ impl Explain {
                 }
             }
         }
-        if explain.segment.is_some() {
+        // Machine code says nothing when it is taken for words.
+        if explain.segment.as_ref().is_some_and(|segment| segment.kind != MemoryKind::Text.name()) {
             explain.take_contents(&context, addr, found.map(|(id, _)| id), target);
+        }
+        // A pointer to memory that was given back is worth to be found; a small number is no pointer.
+        if explain.segment.is_some() || addr.0 >= SMALL {
             explain.take_incoming(&context, target)?;
         }
         Ok(explain)
@@ -376,6 +396,20 @@ impl Context<'_, '_> {
         })
     }
 
+    fn nearest(&self, addr: Addr) -> Option<NearestRow> {
+        let segments = self.session.image().space().segments();
+        let next = segments.partition_point(|segment| segment.span.end() <= addr);
+        let above = segments.get(next);
+        if above.is_some_and(|segment| segment.span.contains(addr)) {
+            return None;
+        }
+        let below = next.checked_sub(1).and_then(|at| segments.get(at));
+        Some(NearestRow {
+            below_end: below.map(|segment| segment.span.end().into()),
+            above_start: above.map(|segment| segment.span.start().into()),
+        })
+    }
+
     fn module(&self, addr: Addr) -> Option<ModuleRow> {
         let (_, module) = self.session.image().module_at(addr)?;
         Some(ModuleRow { path: lossless(&module.path), offset: addr.0 - module.base().0 })
@@ -414,7 +448,10 @@ impl Context<'_, '_> {
             None => AllocId(0),
         };
         let after = Some(after).filter(|id| (id.0 as usize) < table.len());
-        let rows = before.into_iter().chain(after).map(|id| table.get(id));
+        // What lies in another piece of memory is no neighbour.
+        let own = self.heap.claimed.get(self.heap.claimed.partition_point(|span| span.end() <= addr));
+        let near = |id: &AllocId| own.is_some_and(|span| span.contains(table.address(*id)));
+        let rows = before.into_iter().chain(after).filter(near).map(|id| table.get(id));
         rows.map(|allocation| NeighbourRow {
             address: allocation.address.into(),
             size: allocation.usable_size,
@@ -507,7 +544,8 @@ fn symbol_text(session: &Session<'_>, addr: Addr) -> Option<String> {
     })
 }
 
-/// A word that is no address: text where all of its bytes are, else a number.
+/// A word that is no address: text where all of its bytes are, else a number; a large one also as what else it may be:
+/// a floating-point number, or two members of four bytes.
 fn number_text(value: u64, target: Target) -> String {
     let mut bytes = value.to_le_bytes();
     let bytes = bytes.get_mut(..target.width.bytes()).unwrap_or_default();
@@ -523,6 +561,22 @@ fn number_text(value: u64, target: Target) -> String {
         0 => "zero".to_owned(),
         _ if text => format!("text {:?}", String::from_utf8_lossy(bytes)),
         _ if (-0xffff..0).contains(&signed) => format!("number {signed}"),
-        _ => format!("number {value}"),
+        _ if value >> 32 == 0 => format!("number {value}"),
+        _ => match plausible_float(value) {
+            Some(float) => format!("number {value}, or {float:?} in floating point"),
+            None => {
+                let (low, high) = (value as u32, (value >> 32) as u32);
+                let (first, second) = if target.order == ByteOrder::Big { (high, low) } else { (low, high) };
+                format!("number {value}, or {first} and {second} of 4 bytes each")
+            }
+        },
     }
+}
+
+/// The word as a double, where that is of a size and a precision that people use.
+fn plausible_float(value: u64) -> Option<f64> {
+    let float = f64::from_bits(value);
+    // The last bits of a number that was written down in decimals are not zero, those of a computed one are anything:
+    // the exponent alone tells.
+    ((1e-6..1e12).contains(&float.abs())).then_some(float)
 }

@@ -138,6 +138,13 @@ struct Device {
     int state;
 };
 
+// An object in a pool's first block, which it knows; the program holds the object alone.
+struct Pooled {
+    long number;
+    void *pool;
+};
+Pooled *volatile pooled;
+
 struct Node {
     std::shared_ptr<Node> next;
     std::weak_ptr<Node> back;
@@ -190,6 +197,14 @@ void c_objects() {
     char *bytes = static_cast<char *>(malloc(sizeof length + length));
     memcpy(bytes, &length, sizeof length);
     length_in_front = bytes + sizeof length;
+    for (Scope kind : {HELD, DROPPED}) {
+        Scoped scope(kind);
+        char *pool = static_cast<char *>(calloc(1, 4000));
+        auto *object = reinterpret_cast<Pooled *>(pool + 128);
+        object->pool = pool;
+        if (kind == HELD) pooled = object;
+        drop(object);
+    }
     both([] { return malloc(1 << 20); });
     both([] { return aligned_alloc(4096, 8192); });
     both([] { return aligned_alloc(256, 300 << 10); });

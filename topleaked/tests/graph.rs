@@ -132,16 +132,58 @@ fn libcxx_is_as_exact() {
 
 #[test]
 fn four_byte_words_are_as_exact() {
-    let options: Vec<&str> = ["-O1"].iter().chain(native::M32).copied().collect();
     let library = recorder::library("cc", native::M32);
-    assert_exact(&recorder::crash_preloaded(&program("c++", &options), &["all"], &library), 4000);
+    for build in [&["-O1", "-g"][..], &["-O2", "-s"]] {
+        let options = [build, native::M32].concat();
+        assert_exact(&recorder::crash_preloaded(&program("c++", &options), &["all"], &library), 4000);
+    }
 }
 
 #[test]
-fn a_static_program_is_as_exact() {
-    let options = ["-std=c++17", "-pthread", "-O1", "-static-pie", "-fPIE"];
-    let program = recorder::compile_linked("graph_truth", "cc", recorder::GRAPH_TRUTH, "c++", &options);
-    assert_exact_as(Recorder::Linked, &recorder::crash_linked(&program, &["all"]), 4000);
+fn static_programs_are_as_exact() {
+    for linked in [&["-static-pie", "-fPIE", "-g"][..], &["-static", "-s"]] {
+        let options = [&["-std=c++17", "-pthread", "-O1"], linked].concat();
+        let program = recorder::compile_linked("graph_truth", "cc", recorder::GRAPH_TRUTH, "c++", &options);
+        assert_exact_as(Recorder::Linked, &recorder::crash_linked(&program, &["all"]), 4000);
+    }
+}
+
+/// A list that a C program holds, and the objects of the same kind that it dropped.
+fn assert_clients_exact(recorder: Recorder, crash: &RecordedCrash) {
+    const LIVE: u32 = 1;
+    const DROPPED: u32 = 2;
+    let found = analyse(crash);
+    let labelled = |label: u32| -> BTreeSet<u64> {
+        crash.records.iter().filter(|record| record.label == label).map(|record| record.address).collect()
+    };
+    let seen: BTreeSet<u64> = crash.records.iter().map(|record| record.address).collect();
+    let mut leaked = found.addresses(&found.graph.marks.leaked);
+    if recorder == Recorder::Linked {
+        leaked.retain(|address| seen.contains(address));
+    }
+    assert_eq!((labelled(LIVE).len(), labelled(DROPPED).len()), (1000, 2000));
+    assert!(leaked == labelled(DROPPED), "{:?}", shown(leaked.symmetric_difference(&labelled(DROPPED)).copied()));
+    assert!(labelled(LIVE).is_subset(&found.addresses(&found.graph.marks.anchored)));
+}
+
+#[test]
+fn one_class_leaks_and_lives_in_known_numbers_with_either_libc() {
+    let options = ["-O1", "-pthread", "-w"];
+    let with = |more: &[&'static str]| [&options[..], more].concat();
+    for more in [&["-g"][..], &["-s"], &["-s", "-no-pie"]] {
+        let program = recorder::compile("heap_truth", "c", recorder::HEAP_TRUTH, "cc", &with(more));
+        assert_clients_exact(Recorder::Preloaded, &recorded(&program, "leak"));
+    }
+    for more in [&["-static", "-g"][..], &["-static", "-s"]] {
+        let program = recorder::compile_linked("heap_truth", "c", recorder::HEAP_TRUTH, "musl-gcc", &with(more));
+        assert_clients_exact(Recorder::Linked, &recorder::crash_linked(&program, &["leak"]));
+    }
+    for more in [&["-g"][..], &["-s"]] {
+        let program =
+            recorder::compile("heap_truth", "c", recorder::HEAP_TRUTH, "cc", &with(&[native::M32, more].concat()));
+        let library = recorder::library("cc", native::M32);
+        assert_clients_exact(Recorder::Preloaded, &recorder::crash_preloaded(&program, &["leak"], &library));
+    }
 }
 
 #[test]
@@ -169,9 +211,12 @@ fn what_ended_threads_forgot_on_their_stacks_is_never_anchored_by_it() {
 
 #[test]
 fn rust_objects_are_found_leaked_or_held() {
-    let build = Build { compiler: "rustc", options: &["--edition=2021", "-Copt-level=1", "-Awarnings"] };
-    let program = native::compile("graph_truth_rust", "rs", recorder::GRAPH_TRUTH_RUST, &build);
-    assert_exact(&recorder::crash_preloaded(&program, &[], &recorder::library("cc", &[])), 300);
+    for symbols in ["-g", "-Cstrip=symbols"] {
+        let options = ["--edition=2021", "-Copt-level=1", "-Awarnings", symbols];
+        let build = Build { compiler: "rustc", options: &options };
+        let program = native::compile("graph_truth_rust", "rs", recorder::GRAPH_TRUTH_RUST, &build);
+        assert_exact(&recorder::crash_preloaded(&program, &[], &recorder::library("cc", &[])), 300);
+    }
 }
 
 #[test]

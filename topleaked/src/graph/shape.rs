@@ -9,6 +9,9 @@ use crate::image::{MemoryKind, Region};
 
 use super::memory::Memory;
 
+/// An object of a pool has the pool's address among so many words at its beginning.
+const KNOWS_WITHIN_WORDS: u64 = 8;
+
 /// What the rules need to know of the process.
 #[derive(Debug)]
 pub(super) struct Shapes {
@@ -60,6 +63,7 @@ impl Shapes {
             && (look.is_subobject(inner)
                 || look.follows_count(inner)
                 || look.follows_start(inner)
+                || look.knows_start(inner)
                 || look.is_shared_string(inner)
                 || look.is_list_hook(inner)))
             || look.is_hash_control(inner)
@@ -147,6 +151,15 @@ impl Look<'_, '_> {
     /// there, to give it back.
     fn follows_start(&self, inner: Inner) -> bool {
         inner.to - inner.base >= self.shapes.width && self.word(inner.to - self.shapes.width) == Some(inner.base)
+    }
+
+    /// An object at the target keeps the address of the allocation that it lies in among its first members: it was
+    /// allocated from a pool that lives in that memory, and knows its pool (nginx `ngx_cycle_t`, `ngx_connection_t`;
+    /// APR's `apr_pool_t` knows its node). A program that keeps all in pools holds nothing by other pointers.
+    fn knows_start(&self, inner: Inner) -> bool {
+        let width = self.shapes.width;
+        let room = (inner.base + inner.size - inner.to) / width;
+        (0..room.min(KNOWS_WITHIN_WORDS)).any(|at| self.word(inner.to + at * width) == Some(inner.base))
     }
 
     /// The target is the text of a copy-on-write `std::string` (libstdc++'s `_Rep`: length, capacity, references).

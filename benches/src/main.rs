@@ -5,6 +5,7 @@
 //! the best and the median of all pairs are shown. Every answer is compared with that of a plain sort.
 
 mod data;
+mod heap;
 mod verbs;
 
 use std::fs::{self, File};
@@ -166,26 +167,31 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 const USAGE: &str = "\
-usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown]\n       cargo xtask bench --verbs [--core FILE] [--pairs COUNT]
+usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown] [--core FILE]
+       cargo xtask bench --verbs [--core FILE] [--pairs COUNT]
   --size      small: files of some 100 MB; full (default): 1.5 GB core, 0.5 GB random words, 1 GB zeros
-  --only      rows whose question or file contains TEXT
+  --only      rows whose question or file contains TEXT; `heap` for walk, leaks and explain alone
   --pairs     how often each question is measured (5)
   --markdown  also write docs/benchmarks.md
   --verbs     what `top` and `info` cost instead, on a program of 100,000 functions
-  --core      with --verbs: on this dump, too";
+  --core      walk, leaks and explain of this dump, instead of made heaps; with --verbs: on this dump, too";
 
 fn main() -> anyhow::Result<()> {
     let full = Sizes { core_words: 183 << 20, random_words: 1 << 26, zero_words: 1 << 27 };
     let small = Sizes { core_words: 12 << 20, random_words: 1 << 22, zero_words: 1 << 23 };
     let (mut sizes, mut only, mut pairs, mut markdown) = (full, String::new(), 5usize, false);
-    let (mut only_verbs, mut core) = (false, None);
+    let (mut heaps, mut core) = ([1 << 20, 1 << 21, 1 << 22], None);
+    let mut only_verbs = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} takes a value\n{USAGE}"));
         match argument.as_str() {
             "--size" => {
                 sizes = match value()?.as_str() {
-                    "small" => small,
+                    "small" => {
+                        heaps = [1 << 16, 1 << 17, 1 << 18];
+                        small
+                    }
                     "full" => full,
                     other => bail!("no size is called {other}\n{USAGE}"),
                 }
@@ -205,7 +211,16 @@ fn main() -> anyhow::Result<()> {
     }
     let rows: Vec<Row> =
         rows().into_iter().filter(|row| row.name.contains(&only) || row.data.contains(&only)).collect();
-    let all = data::prepare(&root.join("target/bench"), sizes, "")?;
+    let folder = root.join("target/bench");
+    let mut heap_table = String::new();
+    if only.is_empty() || "heap".contains(&only) {
+        heap_table = heap::measure(&folder, &heaps, core.as_deref(), pairs)?;
+        writeln!(std::io::stdout(), "{heap_table}")?;
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let all = data::prepare(&folder, sizes, "")?;
     let mut table = String::from(
         "| file | question | threads | plain sum, GB/s | of the plain sum: best | median | by processor time: best | median | processor s | passes | MiB |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",
@@ -258,7 +273,9 @@ fn main() -> anyhow::Result<()> {
              the timing, as well vectorised); the figures are fractions of the plain sum's speed over {pairs} pairs, by \
              wall time and by processor time. The plain sum is the ceiling: nothing that looks at every word is faster. \
              MiB are tables and buffers at their largest, over all threads, without the page cache. Every answer was \
-             compared with that of a plain sort.\n\n{table}"
+             compared with that of a plain sort.\n\n{table}\n\
+             Walk, marking and explaining, on made heaps whose allocations are all known; the last column says how many \
+             plain sums of the dump the stage takes.\n\n{heap_table}"
         );
         // What was measured by hand stands in sections behind the table.
         let path = root.join("docs/benchmarks.md");

@@ -85,25 +85,72 @@ fn get(bytes: &[u8], at: usize, words: Words) -> u64 {
     })
 }
 
-/// The number of fastbins, and of words before them, in an arena of glibc 2.27 to 2.42.
-const FASTBINS_8: u64 = 10;
-const FASTBINS_4: u64 = 11;
+/// Versions of glibc that lay out their heaps alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edition {
+    /// 2.12 to 2.22: chunks of 32-bit processes are aligned to 8 bytes; no count of threads in an arena.
+    From2_12,
+    /// 2.23 to 2.25: an arena counts its threads.
+    From2_23,
+    /// 2.26: threads have caches, with counts of a byte; alignment to 16 bytes.
+    From2_26,
+    /// 2.27 and 2.28: a flag in front of the fastbins.
+    From2_27,
+    /// 2.29: chunks in a cache are marked.
+    From2_29,
+    /// 2.30 and 2.31: counts of two bytes.
+    From2_30,
+    /// 2.32 to 2.41: links are masked.
+    From2_32,
+}
+
+impl Edition {
+    /// All of them, the oldest first.
+    pub const ALL: [Edition; 7] = [
+        Edition::From2_12,
+        Edition::From2_23,
+        Edition::From2_26,
+        Edition::From2_27,
+        Edition::From2_29,
+        Edition::From2_30,
+        Edition::From2_32,
+    ];
+
+    fn since(self, other: Edition) -> bool {
+        self as u8 >= other as u8
+    }
+
+    fn has_cache(self) -> bool {
+        self.since(Edition::From2_26)
+    }
+
+    fn count_bytes(self) -> u64 {
+        if self.since(Edition::From2_30) { 2 } else { 1 }
+    }
+}
+
 const CACHE_BINS: u64 = 64;
 const SEVEN: u64 = 7;
 
-/// Writes a heap of glibc 2.32 to 2.41: a main arena, a thread's cache, chunks, the top.
+/// Writes a heap of glibc 2.32 to 2.41, as [`write_as`] does.
+pub fn write(words: Words, pieces: &[Piece]) -> Heap {
+    write_as(Edition::From2_32, words, pieces)
+}
+
+/// Writes a heap: a main arena, a thread's cache where there are such, chunks, the top.
 ///
 /// Pieces that cannot be (a cached one too large, the eighth in one list of the cache, a fast one too large, a free one
 /// next to another) are written as used.
-pub fn write(words: Words, pieces: &[Piece]) -> Heap {
+pub fn write_as(edition: Edition, words: Words, pieces: &[Piece]) -> Heap {
     let width = words.width;
-    // In 32-bit processes chunks are aligned to four words, and begin in the middle between.
-    let align = 16;
+    // In 32-bit processes since 2.26 chunks are aligned to four words, and begin in the middle between.
+    let align = if width == 4 && !edition.has_cache() { 8 } else { 16 };
     let data_start: u64 = if width == 8 { 0x7f11_2233_4000 } else { 0xf7f1_4000 };
     let heap_start: u64 = if width == 8 { 0x5566_7788_9000 } else { 0x5755_5000 };
-    let first = heap_start + if width == 4 { 8 } else { 0 };
-    let fast_at = if width == 8 { 0x10 } else { 0x0c };
-    let fastbins = if width == 8 { FASTBINS_8 } else { FASTBINS_4 };
+    let first = heap_start + if width == 4 && align == 16 { 8 } else { 0 };
+    // A mutex and flags of four bytes each, and the flag that came with 2.27.
+    let fast_at = 8 + if edition.since(Edition::From2_27) { width } else { 0 };
+    let fastbins = if width == 4 && align == 16 { 11 } else { 10 };
     let top_at = fast_at + fastbins * width;
     let bins_at = top_at + 2 * width;
     let next_at = bins_at + 254 * width + 16;
@@ -114,8 +161,9 @@ pub fn write(words: Words, pieces: &[Piece]) -> Heap {
         |bytes: u32| (u64::from(bytes) + width).next_multiple_of(align).max(if width == 8 { 32 } else { 16 });
 
     // First the sizes: from them follow the addresses, from these the links.
-    let cache_bytes = CACHE_BINS * 2 + CACHE_BINS * width;
-    let cache_size = (cache_bytes + width).next_multiple_of(align);
+    let cache_entries = CACHE_BINS * edition.count_bytes();
+    let cache_bytes = cache_entries + CACHE_BINS * width;
+    let cache_size = if edition.has_cache() { (cache_bytes + width).next_multiple_of(align) } else { 0 };
     let cache = first + 2 * width;
     let mut at = first + cache_size;
     let mut written: Vec<Written> = Vec::new();
@@ -128,7 +176,11 @@ pub fn write(words: Words, pieces: &[Piece]) -> Heap {
         let fast_bin = (size >> if width == 8 { 4 } else { 3 }) - 2;
         let fast_most = if width == 8 { 128 } else { 64 };
         let piece = match piece {
-            Piece::Cached(_) if cache_bin < CACHE_BINS && in_cache[cache_bin as usize].len() < SEVEN as usize => {
+            Piece::Cached(_)
+                if edition.has_cache()
+                    && cache_bin < CACHE_BINS
+                    && in_cache[cache_bin as usize].len() < SEVEN as usize =>
+            {
                 in_cache[cache_bin as usize].push(at);
                 *piece
             }
@@ -153,7 +205,9 @@ pub fn write(words: Words, pieces: &[Piece]) -> Heap {
 
     // Headers; what the program wrote fills the rest.
     let mut state: u64 = 0x9e37_79b9;
-    put(&mut heap, at_heap(first + width), cache_size | 1, words);
+    if edition.has_cache() {
+        put(&mut heap, at_heap(first + width), cache_size | 1, words);
+    }
     let mut previous_free: Option<u64> = None;
     for chunk in &written {
         let begin = chunk.address - 2 * width;
@@ -195,12 +249,16 @@ pub fn write(words: Words, pieces: &[Piece]) -> Heap {
         last = begin;
     }
     put(&mut data, at_arena(next_at), arena, words);
-    put(&mut data, at_arena(next_at + 2 * width), 1, words);
-    put(&mut data, at_arena(next_at + 3 * width), end - heap_start, words);
-    put(&mut data, at_arena(next_at + 4 * width), end - heap_start, words);
+    let mut system_at = next_at + 2 * width;
+    if edition.since(Edition::From2_23) {
+        put(&mut data, at_arena(system_at), 1, words);
+        system_at += width;
+    }
+    put(&mut data, at_arena(system_at), end - heap_start, words);
+    put(&mut data, at_arena(system_at + width), end - heap_start, words);
 
-    // Lists are linked from their newest member on, each link masked with where it stands.
-    let masked = |place: u64, next: u64| (place >> 12) ^ next;
+    // Lists are linked from their newest member on, since 2.32 each link masked with where it stands.
+    let masked = |place: u64, next: u64| if edition.since(Edition::From2_32) { (place >> 12) ^ next } else { next };
     for (bin, chunks) in in_fast.iter().enumerate() {
         let mut next = 0;
         for chunk in chunks {
@@ -215,11 +273,23 @@ pub fn write(words: Words, pieces: &[Piece]) -> Heap {
         for chunk in chunks {
             let memory = chunk + 2 * width;
             put(&mut heap, at_heap(memory), masked(memory, next), words);
-            put(&mut heap, at_heap(memory + width), 0x1234_5679_89ab_cdef & get_mask(width), words);
+            // A random number, before 2.34 the cache's address.
+            if edition.since(Edition::From2_32) {
+                put(&mut heap, at_heap(memory + width), 0x1234_5679_89ab_cdef & get_mask(width), words);
+            } else if edition.since(Edition::From2_29) {
+                put(&mut heap, at_heap(memory + width), cache, words);
+            }
             next = memory;
         }
-        put_u16(&mut heap, at_heap(cache + 2 * bin as u64), chunks.len() as u16, words);
-        put(&mut heap, at_heap(cache + 2 * CACHE_BINS + bin as u64 * width), next, words);
+        if !edition.has_cache() {
+            continue;
+        }
+        if edition.count_bytes() == 2 {
+            put_u16(&mut heap, at_heap(cache + 2 * bin as u64), chunks.len() as u16, words);
+        } else {
+            heap[at_heap(cache + bin as u64)] = chunks.len() as u8;
+        }
+        put(&mut heap, at_heap(cache + cache_entries + bin as u64 * width), next, words);
     }
     // Where the heap begins, as glibc notes it: behind the counts of mapped chunks.
     let noted = at_arena(next_at + 0x200);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use testkit::elf_core::{CoreBuilder, R, Shape, W};
-use testkit::heap::{Heap as WrittenHeap, Piece, Words, Written};
+use testkit::heap::{Edition, Heap as WrittenHeap, Piece, Words, Written};
 use topleaked::addr::Addr;
 use topleaked::heap::{DamageKind, Heap, State, walk_heaps};
 use topleaked::image::{Image, OpenOptions};
@@ -67,13 +67,17 @@ fn an_empty_heap_has_a_top_and_a_cache() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_written_heap_is_walked_back_exactly(words in any_words(), pieces in pieces(300)) {
-        let written = testkit::heap::write(words, &pieces);
+    fn a_written_heap_is_walked_back_exactly(
+        edition in prop::sample::select(&Edition::ALL[..]),
+        words in any_words(),
+        pieces in pieces(300),
+    ) {
+        let written = testkit::heap::write_as(edition, words, &pieces);
         let heap = walk(&written);
-        prop_assert_eq!(found(&heap), expected(&written.written));
+        prop_assert_eq!(found(&heap), expected(&written.written), "{:?}", edition);
         prop_assert_eq!(&heap.diagnostics, &[]);
         let allocator = &heap.allocators[0];
         prop_assert_eq!(&allocator.damage, &[]);
@@ -82,12 +86,13 @@ proptest! {
 
     #[test]
     fn one_broken_header_costs_its_neighbourhood_alone(
+        edition in prop::sample::select(&Edition::ALL[..]),
         words in any_words(),
         pieces in pieces(200),
         place in any::<prop::sample::Index>(),
         garbage in prop_oneof![Just(0_u64), Just(0x5858_5858_5858_5858), Just(0x4141_4141_0000_0000), Just(2), Just(0xffff_fff8)],
     ) {
-        let mut written = testkit::heap::write(words, &pieces);
+        let mut written = testkit::heap::write_as(edition, words, &pieces);
         prop_assume!(!written.written.is_empty());
         let hit = place.index(written.written.len());
         let broken = written.written[hit];
@@ -110,11 +115,12 @@ proptest! {
 
     #[test]
     fn scribbles_never_end_the_walk(
+        edition in prop::sample::select(&Edition::ALL[..]),
         words in any_words(),
         pieces in pieces(100),
         scribbles in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), prop_oneof![any::<u64>(), 0_u64..256]), 1..30),
     ) {
-        let mut written = testkit::heap::write(words, &pieces);
+        let mut written = testkit::heap::write_as(edition, words, &pieces);
         for (place, in_data, word) in scribbles {
             let into = if in_data { &mut written.data } else { &mut written.heap };
             let at = place.index(into.len() - 8) & !3;

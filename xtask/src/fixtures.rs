@@ -1,4 +1,6 @@
 //! `cargo xtask fixtures`: builds the demo's server, lets it run until it dies, and packs its dump.
+//! `cargo xtask fixtures glibc [RELEASE…]`: runs the heap's truth program with the libc of other releases instead, and packs
+//! those dumps; `fixtures/glibc/make.sh` says how.
 //!
 //! The result is committed, so this runs only when the demo's sources change. What it needs besides the tests' needs:
 //! `unshare` (util-linux) and `xz`, which Debian and Ubuntu always have.
@@ -20,9 +22,17 @@ const C: &[&str] = &["request", "workers"];
 ///
 /// # Errors
 /// Where a tool is missing or fails, the server does not die as it should, or the dump tells about this machine.
-pub(crate) fn fixtures(_arguments: &[String]) -> anyhow::Result<()> {
+pub(crate) fn fixtures(arguments: &[String]) -> anyhow::Result<()> {
     needs::ensure()?;
     let _restore = core_pattern::ensure()?;
+    match arguments.split_first() {
+        Some((first, releases)) if first == "glibc" => {
+            let mut make = Command::new("sh");
+            return crate::run::step("fixtures/glibc", make.arg(root().join("fixtures/glibc/make.sh")).args(releases));
+        }
+        Some((other, _)) => bail!("no fixtures are called {other}: `glibc`, or nothing for the demo"),
+        None => {}
+    }
     let demo = root().join("fixtures/demo");
     let scratch = tempfile::tempdir()?;
     let server = scratch.path().join("server");

@@ -1,13 +1,15 @@
 //! What a heap consists of: allocators, arenas, sizes, what is free and cannot go back, damage.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use crate::addr::{Addr, Span};
-use crate::heap::{AllocationTable, AllocatorReport, ArenaReport, Count, Damage, Heap, State, Tally};
+use crate::heap::{AllocId, AllocationTable, AllocatorReport, ArenaReport, Count, Damage, Heap, State, Tally};
 use crate::image::{Image, MemoryKind, Region};
 use crate::session::Session;
+use crate::task::Task;
 use crate::types::VtableKind;
 
 use super::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Share, Table};
@@ -199,7 +201,7 @@ impl HeapAnswer {
             overhead_bytes: total.overhead_bytes,
             damaged: total.state(State::Damaged).into(),
             unknown_bytes,
-            sizes: sizes(&heap.table),
+            sizes: sizes(&heap.table, session.task()),
             fragmentation: fragmentation(heap, &total, unknown_bytes),
             all: false,
         }
@@ -297,27 +299,65 @@ fn damage_row(session: &Session<'_>, damage: &Damage) -> DamageRow {
     }
 }
 
-/// The histogram, by size.
-fn sizes(table: &AllocationTable) -> Vec<SizeRow> {
-    let classes = EXACT_SIZES as usize + 1 + 64;
-    let mut used = vec![CountRow::default(); classes];
-    let mut free = vec![CountRow::default(); classes];
-    for id in table.ids() {
-        let state = table.state(id);
-        let rows = if state.is_used() {
-            &mut used
-        } else if state.is_free() && state != State::Top {
-            &mut free
-        } else {
-            continue;
-        };
-        let size = table.usable_size(id);
-        let class = if size <= EXACT_SIZES { size as usize } else { EXACT_SIZES as usize + 1 + size.ilog2() as usize };
-        if let Some(row) = rows.get_mut(class) {
-            row.count += 1;
-            row.bytes += size;
+/// Used and free allocations by class of size.
+struct Histogram {
+    used: Vec<CountRow>,
+    free: Vec<CountRow>,
+}
+
+impl Histogram {
+    fn new() -> Histogram {
+        let classes = EXACT_SIZES as usize + 1 + 64;
+        Histogram { used: vec![CountRow::default(); classes], free: vec![CountRow::default(); classes] }
+    }
+
+    fn count(&mut self, table: &AllocationTable, ids: impl Iterator<Item = AllocId>) {
+        for id in ids {
+            let state = table.state(id);
+            let rows = if state.is_used() {
+                &mut self.used
+            } else if state.is_free() && state != State::Top {
+                &mut self.free
+            } else {
+                continue;
+            };
+            let size = table.usable_size(id);
+            let class =
+                if size <= EXACT_SIZES { size as usize } else { EXACT_SIZES as usize + 1 + size.ilog2() as usize };
+            if let Some(row) = rows.get_mut(class) {
+                row.count += 1;
+                row.bytes += size;
+            }
         }
     }
+
+    fn add(&mut self, other: &Histogram) {
+        let pairs = self.used.iter_mut().zip(&other.used).chain(self.free.iter_mut().zip(&other.free));
+        for (sum, part) in pairs {
+            sum.count += part.count;
+            sum.bytes += part.bytes;
+        }
+    }
+}
+
+/// The histogram, by size.
+fn sizes(table: &AllocationTable, task: &Task) -> Vec<SizeRow> {
+    const BATCH: u64 = 1 << 16;
+    let length = table.len() as u64;
+    let next = AtomicU64::new(0);
+    let parts = task.on_all(|| {
+        let mut part = Histogram::new();
+        loop {
+            let from = next.fetch_add(BATCH, Ordering::Relaxed);
+            if from >= length {
+                return part;
+            }
+            part.count(table, (from..(from + BATCH).min(length)).map(|id| AllocId(id as u32)));
+        }
+    });
+    let mut whole = Histogram::new();
+    parts.iter().for_each(|part| whole.add(part));
+    let Histogram { used, free } = whole;
     let bounds = |class: u64| {
         if class <= EXACT_SIZES {
             return (class, class);

@@ -21,6 +21,8 @@ const SHOWN: usize = 12;
 /// Fragmentation is called the story from this share of the heap on, in per cent, and from this many bytes.
 const STORY_PERCENT: u64 = 40;
 const STORY_BYTES: u64 = 1 << 20;
+/// A heap beside more than so many times as much private memory of no known allocator is small.
+const SMALL_HEAP: u64 = 4;
 /// Private memory of no known allocator is told of from this many bytes on.
 const UNKNOWN_SHOWN: u64 = 1 << 20;
 
@@ -387,8 +389,8 @@ fn fragmentation(heap: &Heap, total: &Tally, unknown_bytes: u64) -> Fragmentatio
     let pinned_bytes = free_bytes.saturating_sub(top_bytes + cached_bytes + trimmable_bytes);
     let stays = free_bytes.saturating_sub(top_bytes);
     // A small heap beside much other memory is not why the process is large, however fragmented it is.
-    let is_much = |of: u64| stays >= STORY_BYTES && stays.saturating_mul(100) >= of.saturating_mul(STORY_PERCENT);
-    let is_the_story = is_much(heap_bytes.saturating_add(unknown_bytes));
+    let is_much = stays >= STORY_BYTES && stays.saturating_mul(100) >= heap_bytes.saturating_mul(STORY_PERCENT);
+    let is_the_story = is_much && heap_bytes.saturating_mul(SMALL_HEAP) >= unknown_bytes;
     let share = Share { part: stays, whole: heap_bytes };
     let used_share = Share { part: total.used().bytes, whole: heap_bytes };
     let verdict = if heap_bytes == 0 {
@@ -397,7 +399,7 @@ fn fragmentation(heap: &Heap, total: &Tally, unknown_bytes: u64) -> Fragmentatio
         let why =
             if trimmable_bytes * 2 > stays { words.verdict } else { "most of it on pages that used allocations share" };
         format!("fragmentation is the story: {share} of the heap is free and does not go back to the system, {why}")
-    } else if is_much(heap_bytes) {
+    } else if is_much {
         format!(
             "fragmentation is not the story: {share} of the heap is free and stays, but most private memory, {}, belongs to \
              no allocator known here",

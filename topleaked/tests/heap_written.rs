@@ -66,6 +66,16 @@ fn an_empty_heap_has_a_top_and_a_cache() {
     assert_eq!(heap.allocators[0].tally().bytes(), written.heap.len() as u64);
 }
 
+#[test]
+fn a_broken_first_header_is_told() {
+    let mut written = testkit::heap::write_as(Edition::From2_12, Words { width: 4, big: false }, &[Piece::Used(0)]);
+    written.put(written.written[0].size_word, 0);
+    let heap = walk(&written);
+    let damage: Vec<_> = heap.allocators[0].damage.iter().map(|damage| (damage.kind, damage.at)).collect();
+    assert_eq!(damage, [(DamageKind::Header, Addr(written.written[0].size_word))]);
+    assert_eq!(heap.allocators[0].tally().bytes(), written.heap.len() as u64);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -132,6 +132,9 @@ pub(super) fn plan_main<W: Words>(reader: Reader<'_>, copy: &Copy, regions: &[Re
             let begins = |start: &&StartWord| start.noted.is_multiple_of(PAGE) && walker.looks_first::<W>(start.start);
             all().find(begins).filter(|_| top.is_some())
         });
+        // Where even the first header is broken, libc's note of the area's very start still says where the heap begins.
+        let noted =
+            noted.or_else(|| all().find(|start| Addr(start.noted) == area.span.start()).filter(|_| top.is_some()));
         let begin = match noted {
             Some(noted) => {
                 let same = candidates.into_iter().flatten().filter(|candidate| candidate.noted == noted.noted);

@@ -17,6 +17,7 @@ use topleaked::report::SafeText;
 pub mod classic;
 pub mod command_line;
 pub mod dump;
+mod filter;
 pub mod means;
 pub mod output;
 pub mod sigbus;

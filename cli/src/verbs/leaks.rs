@@ -1,10 +1,12 @@
 //! `topleaked leaks`: what leaked, by type and by what was let go.
 
 use topleaked::graph::Tags;
+use topleaked::insight::Selection;
 use topleaked::report::{Leaks, Report, parse_bytes};
 use topleaked::session::Session;
 
 use crate::dump::Dump;
+use crate::filter::{Where, selects};
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
@@ -15,6 +17,8 @@ use super::Verb;
 pub(super) struct LeaksVerb {
     #[command(flatten)]
     dump: Dump,
+    #[command(flatten)]
+    only: Where,
     /// Lists the address of each leaked allocation
     #[arg(long)]
     addresses: bool,
@@ -73,14 +77,17 @@ impl Verb for LeaksVerb {
     const ABOUT: &'static str = "Finds allocations that nothing reaches, by type and by what was let go";
     const EXAMPLES: &'static str = "  topleaked leaks core
   topleaked leaks core --exe ./server --addresses          an address a line at the end, for `explain`
-  topleaked leaks core --fail-on bytes=1M --json           exit code 1 where a megabyte or more leaked";
+  topleaked leaks core --where 'type ~ net::*' --fail-on bytes=1M       exit code 1 where so much of them leaked";
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task).with_tags(self.tagged.unwrap_or_default());
-        let leaks = terminal::with_progress(&task, || Leaks::new(&session, None))?.show_all(self.all);
-        let leaks = if self.addresses { leaks.with_addresses(&session, None)? } else { leaks };
+        let prepared = terminal::with_progress(&task, || self.only.prepare(&session))?;
+        let select = |id| selects(prepared.as_ref(), id);
+        let selection: Option<Selection<'_>> = if prepared.is_some() { Some(&select) } else { None };
+        let leaks = terminal::with_progress(&task, || Leaks::new(&session, selection))?.show_all(self.all);
+        let leaks = if self.addresses { leaks.with_addresses(&session, selection)? } else { leaks };
         let passed = self.fail_on.is_some_and(|threshold| threshold.is_reached(&leaks));
         let diagnostics = session.diagnostics();
         let mut report = Report::new("leaks", &self.dump.core, leaks);

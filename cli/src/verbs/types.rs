@@ -1,9 +1,11 @@
 //! `topleaked types`: what the heap consists of, by type.
 
+use topleaked::insight::Selection;
 use topleaked::report::{Report, TypesAnswer, TypesOrder};
 use topleaked::session::Session;
 
 use crate::dump::Dump;
+use crate::filter::{Where, selects};
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
@@ -17,6 +19,8 @@ pub(super) struct TypesVerb {
     /// The order of the rows: `bytes` or `count`
     #[arg(long, value_name = "BY", default_value = "bytes", value_parser = order)]
     sort: TypesOrder,
+    #[command(flatten)]
+    only: Where,
     /// Shows every type and every size
     #[arg(long)]
     all: bool,
@@ -39,14 +43,19 @@ impl Verb for TypesVerb {
     const NAME: &'static str = "types";
     const ABOUT: &'static str = "Counts all allocations in use by type: how many, how large, leaked and live";
     const EXAMPLES: &'static str = "  topleaked types core
-  topleaked types core --exe ./server --sort count         most allocations first
+  topleaked types core --exe ./server --where 'leaked and size > 1K' --sort count
   topleaked types core.zst --json | jq '.result.types[0]'";
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task);
-        let answer = terminal::with_progress(&task, || TypesAnswer::new(&session, None, self.sort))?;
+        let answer = terminal::with_progress(&task, || {
+            let prepared = self.only.prepare(&session)?;
+            let select = |id| selects(prepared.as_ref(), id);
+            let selection: Option<Selection<'_>> = if prepared.is_some() { Some(&select) } else { None };
+            anyhow::Ok(TypesAnswer::new(&session, selection, self.sort)?)
+        })?;
         let diagnostics = session.diagnostics();
         let mut report = Report::new("types", &self.dump.core, answer.show_all(self.all));
         report.complete = diagnostics.is_empty();

@@ -5,6 +5,7 @@
 
 pub mod contrast;
 mod fields;
+pub mod filter;
 mod groups;
 mod leaks;
 mod pieces;

@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::heap::{Count, HeapError};
+use crate::heap::HeapError;
 use crate::insight::{Grouping, Selection, Usage};
 use crate::objects::Evidence;
 use crate::session::Session;
 
+use super::leaks::heap_total;
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
 use super::{Answer, Bytes, Column, Grouped, Look, Share, Table};
 
@@ -67,13 +68,7 @@ impl TypesAnswer {
             usage.groups.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.used().count));
         }
         let used = usage.total.used();
-        let whole = match selection {
-            None => used,
-            Some(_) => heap.allocators.iter().fold(Count::default(), |sum, allocator| {
-                let used = allocator.tally().used();
-                Count { count: sum.count + used.count, bytes: sum.bytes.saturating_add(used.bytes) }
-            }),
-        };
+        let whole = if selection.is_some() { heap_total(heap) } else { used.into() };
         let (mut identified, mut by_pointers) = (CountRow::default(), CountRow::default());
         for (key, counts) in &usage.groups {
             let Some(identity) = grouping.identity(*key) else { continue };
@@ -92,7 +87,7 @@ impl TypesAnswer {
             live: usage.total.anchored.into(),
             identified,
             by_pointers,
-            heap: whole.into(),
+            heap: whole,
             types,
             unidentified,
             is_selected: selection.is_some(),
@@ -112,7 +107,9 @@ impl Answer for TypesAnswer {
     fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
         if self.used.count == 0 {
             return match (self.is_selected, self.heap.count) {
-                (true, 1..) => writeln!(out, "None of the {} allocations in use is meant.", Grouped(self.heap.count)),
+                (true, 1..) => {
+                    writeln!(out, "The filter means none of {} allocations in use.", Grouped(self.heap.count))
+                }
                 _ => writeln!(out, "No allocation is known."),
             };
         }
@@ -179,7 +176,7 @@ impl TypesAnswer {
         if self.is_selected {
             writeln!(
                 out,
-                "Meant: {} of {} allocations in use, {} of {}.",
+                "The filter means {} of {} allocations in use, {} of {}.",
                 Grouped(self.used.count),
                 Grouped(self.heap.count),
                 Bytes(self.used.bytes),

@@ -24,6 +24,7 @@ use std::sync::OnceLock;
 use crate::graph::{Graph, References, Roots, Tags};
 use crate::heap::{Heap, HeapError, walk_heaps};
 use crate::image::{Image, OpenOptions};
+use crate::insight::filter::Tables;
 use crate::objects::Objects;
 use crate::symbols::Symbols;
 use crate::task::{Diagnostic, Task};
@@ -134,6 +135,14 @@ impl<'i> Session<'i> {
             objects
         };
         Ok(self.objects.get_or_init(build))
+    }
+
+    /// What filters look at.
+    ///
+    /// # Errors
+    /// As [`Session::heap`].
+    pub fn tables(&self) -> Result<Tables<'_>, HeapError> {
+        Ok(Tables { image: self.image, heap: self.heap()?, graph: self.graph()?, objects: self.objects()? })
     }
 
     /// What weakens the answers so far: of the image, then of each stage that has run, in their order, each once.

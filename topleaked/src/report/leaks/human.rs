@@ -108,10 +108,14 @@ impl Leaks<'_> {
     }
 
     fn write_nothing_leaked(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(heap) = self.heap.filter(|heap| self.used.count == 0 && heap.count > 0) {
+            return writeln!(out, "\nThe filter means none of {} allocations in use.", Grouped(heap.count));
+        }
         if self.used.count == 0 {
             return writeln!(out, "\nNo allocation is known: nothing can be said about leaks.");
         }
-        writeln!(out, "\nNothing is leaked: everything in use is reached, or possibly reached.")?;
+        let what = if self.heap.is_some() { "everything that the filter means" } else { "everything in use" };
+        writeln!(out, "\nNothing is leaked: {what} is reached, or possibly reached.")?;
         if let Some(row) = &self.dominant {
             let name = match (&row.type_name, row.size) {
                 (Some(name), _) => SafeText::from(name.as_str()).to_string(),
@@ -131,6 +135,10 @@ impl Leaks<'_> {
 
     fn write_closing(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
+        if let Some(heap) = self.heap {
+            let (meant, all) = (Grouped(self.used.count), Grouped(heap.count));
+            writeln!(out, "The filter means {meant} of {all} allocations in use; clusters are meant by their heads.")?;
+        }
         if self.cycles.count > 0 {
             writeln!(
                 out,

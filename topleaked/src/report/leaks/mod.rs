@@ -44,6 +44,9 @@ pub struct Leaks<'s> {
     dominant: Option<DominantRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     addresses: Option<Addresses<'s>>,
+    /// All used allocations, where the answer is about a part of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heap: Option<CountRow>,
     /// Whether people are shown every row.
     #[serde(skip)]
     all: bool,
@@ -203,6 +206,7 @@ impl<'s> Leaks<'s> {
             roots: roots.map(|(kind, references)| RootRow { kind: kind.name(), references }).collect(),
             dominant: if usage.total.leaked.count == 0 { dominant(usage, &grouping) } else { None },
             addresses: None,
+            heap: selection.map(|_| heap_total(heap)),
             all: false,
         })
     }
@@ -242,6 +246,15 @@ fn size_of(key: GroupKey) -> Option<u64> {
         GroupKey::Size(size) => Some(size),
         GroupKey::Type(_) => None,
     }
+}
+
+/// All that is in use.
+pub(super) fn heap_total(heap: &Heap) -> CountRow {
+    let used = heap.allocators.iter().map(|allocator| allocator.tally().used());
+    used.fold(CountRow::default(), |sum, used| CountRow {
+        count: sum.count + used.count,
+        bytes: sum.bytes.saturating_add(used.bytes),
+    })
 }
 
 /// The type that fills a third of the heap or more.

@@ -27,6 +27,9 @@ pub const GRAPH_TRUTH: &str = include_str!("../programs/graph_truth.cc");
 /// The Rust program that does the same.
 pub const GRAPH_TRUTH_RUST: &str = include_str!("../programs/graph_truth.rs");
 
+/// The C++ program that notes the kind of each allocation; its numbers are listed in it.
+pub const TYPES_TRUTH: &str = include_str!("../programs/types_truth.cc");
+
 /// One allocation that the program held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Record {

@@ -283,6 +283,17 @@ impl<'a, 'i> Marks<'a, 'i> {
         })
     }
 
+    /// The class of an object that begins with this word.
+    pub(super) fn class_of(&self, word: u64) -> Option<String> {
+        if !self.may_mark(word) {
+            return None;
+        }
+        match self.mark(word, false, &mut MarkCache::default()) {
+            Mark::Class { code } | Mark::Control { code, .. } => self.catalogue.get(code).map(|class| class.name),
+            _ => None,
+        }
+    }
+
     pub(super) fn width(&self) -> u64 {
         self.filter.align_mask + 1
     }

@@ -1,7 +1,7 @@
 //! What each allocation is.
 //!
 //! Knows identities: by vtables at an allocation's start and in its middle, tables of functions, Rust's fat pointers,
-//! control blocks of shared pointers, text, and types that spread along pointers
+//! control blocks of shared pointers, the shapes of standard containers, text, and types that spread along pointers
 //! where debug information tells them. Each has evidence and a confidence; of two that disagree the stronger
 //! stays. Refuses to know how any of it is counted or shown.
 //!
@@ -28,6 +28,7 @@ mod identity;
 mod known_types;
 mod marks;
 mod scan;
+mod shapes;
 mod shared_pointer;
 pub mod spread;
 mod text;
@@ -46,6 +47,7 @@ pub use identity::{Confidence, Content, Evidence, Identity, IdentityId, confiden
 use identity::Code;
 use marks::{MarkCache, Marks};
 use scan::{Column, Ground, ScanAll};
+use shapes::Shapes;
 
 /// The identity of each allocation of a process.
 #[derive(Debug, Default)]
@@ -72,10 +74,13 @@ impl Objects {
         let marks = Marks::new(image, vtables);
         let column = Column::new(table.len());
         let ground = Ground::new(image.space(), table, &marks);
-        ScanAll { ground: &ground, column: &column, roots, task }.run();
+        let shapes = Shapes::new(image, &ground);
+        ScanAll { ground: &ground, column: &column, shapes: &shapes, roots, task }.run();
+        let gave_up = shapes.gave_up();
         drop(ground);
         let (identities, places) = marks.catalogue.into_sorted();
-        Objects { identities, places, codes: column.into_codes(), diagnostics: Vec::new() }
+        let diagnostics = if gave_up { vec![took_too_long()] } else { Vec::new() };
+        Objects { identities, places, codes: column.into_codes(), diagnostics }
     }
 
     /// What an allocation is; `None` where that is not known, or it is not in use.
@@ -109,6 +114,15 @@ impl Objects {
     /// Bytes of memory that the answer takes.
     pub fn memory_bytes(&self) -> u64 {
         self.codes.len() as u64 * 4
+    }
+}
+
+fn took_too_long() -> Diagnostic {
+    Diagnostic {
+        code: "containers-given-up",
+        at: "heap".to_owned(),
+        effect: "more memory looks like owners of containers than any program has: some nodes stay unidentified"
+            .to_owned(),
     }
 }
 
@@ -149,6 +163,6 @@ impl FormVisitor for ReadOne<'_, '_, '_> {
         let table = self.ground.table;
         let (address, size) = (table.address(self.id).0, table.usable_size(self.id));
         let bytes = self.ground.memory.bytes(address, size);
-        self.ground.content::<F>(address, bytes, &mut MarkCache::default())
+        self.ground.content::<F>(bytes, &mut MarkCache::default())
     }
 }

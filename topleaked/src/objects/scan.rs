@@ -13,6 +13,7 @@ use crate::task::Task;
 use super::fit::Fit;
 use super::identity::{Catalogue, Code, Confidence, Evidence, Identity};
 use super::marks::{Mark, MarkCache, Marks};
+use super::shapes::Shapes;
 use super::text::{TextKind, may_begin_text, text_kind};
 
 /// Allocations handed to a thread at once.
@@ -113,7 +114,7 @@ impl<'a, 'i> Ground<'a, 'i> {
     }
 
     /// What an allocation says of itself.
-    pub(super) fn content<F: Form>(&self, address: u64, bytes: &[u8], cache: &mut MarkCache) -> Code {
+    pub(super) fn content<F: Form>(&self, bytes: &[u8], cache: &mut MarkCache) -> Code {
         let mut inside = Inside::default();
         for (at, word) in words::<F>(bytes) {
             if self.marks.may_mark(word) {
@@ -121,12 +122,12 @@ impl<'a, 'i> Ground<'a, 'i> {
                 inside.take(at as u64, word, mark);
             }
         }
-        self.conclude::<F>(address, bytes, &inside, cache)
+        self.conclude::<F>(bytes, &inside, cache)
     }
 
-    fn conclude<F: Form>(&self, _address: u64, bytes: &[u8], inside: &Inside, cache: &mut MarkCache) -> Code {
+    fn conclude<F: Form>(&self, bytes: &[u8], inside: &Inside, cache: &mut MarkCache) -> Code {
         if let Some((word, code)) = inside.start {
-            return match inside.is_row(word) {
+            return match inside.is_row() {
                 true => self.marks.array(word, code, cache),
                 false => code,
             };
@@ -249,7 +250,7 @@ impl Inside {
     }
 
     /// A class cannot contain itself: two of it in one allocation are a row.
-    fn is_row(&self, _word: u64) -> bool {
+    fn is_row(&self) -> bool {
         self.row.is_some_and(|row| row.is_equal)
     }
 }
@@ -258,6 +259,7 @@ impl Inside {
 struct Thread<'s, 'a, 'i> {
     ground: &'s Ground<'a, 'i>,
     column: &'s Column,
+    shapes: Option<&'s Shapes>,
     cache: MarkCache,
 }
 
@@ -278,7 +280,7 @@ impl Thread<'_, '_, '_> {
             let bytes = bytes.get(..size).unwrap_or(bytes);
             let mut inside = Inside::default();
             self.words::<F>(address, bytes, Some(&mut inside));
-            let code = self.ground.conclude::<F>(address, bytes, &inside, &mut self.cache);
+            let code = self.ground.conclude::<F>(bytes, &inside, &mut self.cache);
             self.column.offer(id, code, &self.ground.marks.catalogue);
         }
     }
@@ -287,6 +289,11 @@ impl Thread<'_, '_, '_> {
     #[inline(always)]
     fn words<F: Form>(&mut self, base: u64, bytes: &[u8], mut inside: Option<&mut Inside>) {
         for (at, word) in words::<F>(bytes) {
+            if let Some(shapes) = self.shapes
+                && self.ground.may_point(word)
+            {
+                shapes.look::<F>(self.ground, self.column, (base, bytes, at), word);
+            }
             if !self.ground.marks.may_mark(word) {
                 continue;
             }
@@ -295,7 +302,7 @@ impl Thread<'_, '_, '_> {
             if mark == Mark::Nothing {
                 continue;
             }
-            self.points_on::<F>(base, bytes, at, mark);
+            self.points_on::<F>(bytes, at, mark);
             if let Some(inside) = inside.as_deref_mut() {
                 inside.take(at as u64, word, mark);
             }
@@ -303,7 +310,7 @@ impl Thread<'_, '_, '_> {
     }
 
     /// What a mark says of other allocations.
-    fn points_on<F: Form>(&self, _base: u64, bytes: &[u8], at: usize, mark: Mark) {
+    fn points_on<F: Form>(&self, bytes: &[u8], at: usize, mark: Mark) {
         let found = match mark {
             Mark::Trait { .. } => at
                 .checked_sub(F::WIDTH)
@@ -326,6 +333,7 @@ impl Thread<'_, '_, '_> {
 pub(super) struct ScanAll<'s, 'a, 'i> {
     pub(super) ground: &'s Ground<'a, 'i>,
     pub(super) column: &'s Column,
+    pub(super) shapes: &'s Shapes,
     pub(super) roots: &'s Roots,
     pub(super) task: &'s Task,
 }
@@ -361,7 +369,12 @@ impl FormVisitor for ScanAll<'_, '_, '_> {
         progress.start("identifying", length);
         let next = AtomicU64::new(0);
         self.task.on_all(|| {
-            let mut thread = Thread { ground: self.ground, column: self.column, cache: MarkCache::default() };
+            let mut thread = Thread {
+                ground: self.ground,
+                column: self.column,
+                shapes: Some(self.shapes).filter(|shapes| !shapes.is_empty()),
+                cache: MarkCache::default(),
+            };
             while !progress.is_cancelled() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 if at < batches {

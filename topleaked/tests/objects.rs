@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use testkit::elf_core::{CoreBuilder, R, Shape, W};
+use testkit::heap::{Piece, Words};
 use testkit::native::M32;
 use testkit::recorder::{self, RecordedCrash};
 use topleaked::graph::Reachability;
@@ -135,4 +138,69 @@ fn filters_mean_what_they_say() {
     // Nothing knows members here: neither a condition nor its negation holds.
     assert_eq!(counted("state == 1") + counted("not state == 1"), 0);
     assert_eq!(counted("state == 1 or leaked"), counted("leaked"));
+}
+
+/// A heap of `sizes`, with words written over it: the place in words, and either a number or a number of words from the
+/// heap's start, as an address.
+fn written(words: Words, sizes: &[u32], writes: &[(usize, u64, bool)]) -> Image {
+    let pieces: Vec<Piece> = sizes.iter().map(|size| Piece::Used(*size)).collect();
+    let mut heap = testkit::heap::write(words, &pieces);
+    let width = words.width as usize;
+    for (place, number, is_address) in writes {
+        let word = if *is_address { heap.heap_start + number * words.width } else { *number };
+        let bytes = if words.big { (word << (64 - 8 * width)).to_be_bytes() } else { word.to_le_bytes() };
+        let place = place * width % (heap.heap.len() - width);
+        heap.heap[place..place + width].copy_from_slice(&bytes[..width]);
+    }
+    let core = CoreBuilder::new(Shape { wide: words.width == 8, big: words.big }, 62)
+        .memory(heap.heap_start, R | W, &heap.heap)
+        .memory(heap.data_start, R | W, &heap.data)
+        .files(&[(0x1000, 0x2000, 0, b"/lib/libstdc++.so.6"), (0x2000, 0x3000, 0, b"/lib/libc++.so.1")])
+        .build();
+    Image::from_bytes(core, &OpenOptions::default()).unwrap()
+}
+
+fn names(image: &Image) -> Vec<String> {
+    let (options, task) = (OpenOptions::default(), Task::default());
+    let session = Session::new(image, &options, &task);
+    let (heap, objects) = (session.heap().unwrap(), session.objects().unwrap());
+    let used = heap.table.ids().filter(|id| heap.table.state(*id).is_used());
+    used.map(|id| objects.of(id).map_or(String::new(), |identity| objects.identity(identity).name.clone())).collect()
+}
+
+/// An owner, and one node that it leads to.
+#[test]
+fn an_owner_that_does_not_know_the_number_of_its_nodes_owns_none() {
+    let words = Words { width: 8, big: false };
+    let sizes = [56, 24, 24];
+    let heap = testkit::heap::write(words, &sizes.map(Piece::Used));
+    let place = |at: usize| (heap.written[at].address - heap.heap_start) / 8;
+    let ring = |count: u64| {
+        let (list, first, second) = (place(0) + 2, place(1), place(2));
+        let mut writes = Vec::new();
+        for (at, next, previous) in [(list, first, second), (first, second, list), (second, list, first)] {
+            writes.push((at as usize, next, true));
+            writes.push((at as usize + 1, previous, true));
+        }
+        writes.push((list as usize + 2, count, false));
+        names(&written(words, &sizes, &writes))
+    };
+    let node = "std::list node, 24 bytes";
+    assert_eq!(ring(2), ["", node, node]);
+    for wrong in [1, 3, 4, 1 << 39] {
+        assert_eq!(ring(wrong), ["", "", ""], "{wrong} nodes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_words_are_read_to_an_end(
+        wide in any::<bool>(),
+        big in any::<bool>(),
+        sizes in prop::collection::vec(0_u32..200, 1..60),
+        writes in prop::collection::vec((0_usize..4000, 0_u64..1200, prop::bool::weighted(0.7)), 0..600),
+    ) {
+        let words = Words { width: if wide { 8 } else { 4 }, big };
+        names(&written(words, &sizes, &writes));
+    }
 }

@@ -191,8 +191,10 @@ fn kinds<F: Form>(ground: &Ground<'_, '_>, bytes: &[u8], at: usize, word: u64) -
 /// Which standard libraries the process has: as shared objects, or linked in, by the names of classes in constant data.
 fn libraries(image: &Image) -> (bool, bool) {
     let (mut gnu, mut llvm, mut either) = (false, false, false);
-    for module in image.modules() {
-        let name = module.name();
+    // The list of mapped files as well: it names also what no module could be made of.
+    let mapped = image.mapped_files().iter().map(|file| file.path.as_slice());
+    for path in image.modules().iter().map(|module| module.path.as_slice()).chain(mapped) {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         gnu |= name.starts_with(b"libstdc++");
         llvm |= name.starts_with(b"libc++.") || name.starts_with(b"libc++_");
     }

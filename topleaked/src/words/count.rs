@@ -11,7 +11,7 @@ use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::task::Task;
 
 use super::kernel;
-use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survivors, Warm};
+use super::pass::{self, BUCKET_LIMIT, Bounds, Filter, Hashed, Summed, Survive, Survivors, Warm};
 use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
 use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
@@ -238,38 +238,47 @@ impl Run<'_> {
         offer_exact: &mut dyn FnMut(&mut Top) -> Result<(), Error>,
         cost: &mut Cost,
     ) -> Result<Vec<Count>, Error> {
-        let (bitmap, shift) = match bounds {
-            Some(bounds) => bounds.bitmap(threshold),
-            None => (vec![u64::MAX; kernel::FRONT_SLOTS.div_ceil(64)], 64 - kernel::FRONT_BITS),
+        let bitmap = bounds.map(|bounds| bounds.bitmap(threshold));
+        let survive = match &bitmap {
+            Some((bitmap, shift)) => Survive::Bounded(front, Filter { bitmap, shift: *shift }),
+            None if front.keys.iter().all(|key| *key == 0) => Survive::NotZero,
+            None => Survive::NotInFront(front),
         };
         let mut top = self.top();
         offer_exact(&mut top)?;
         let top = Mutex::new(top);
-        let held = (bitmap.len() * 8) as u64 + bounds.map_or(0, Bounds::bytes);
-        let room =
-            (self.means.table_bytes * self.means.threads as u64).saturating_sub(held) / self.means.threads as u64;
-        let pool_bytes = room / 4 * 3;
+        let held = bitmap.as_ref().map_or(0, |(bitmap, _)| bitmap.len() * 8) as u64 + bounds.map_or(0, Bounds::bytes);
+        let threads = self.means.threads;
+        let room = (self.means.table_bytes * threads as u64).saturating_sub(held) / threads as u64;
         let mass = bounds.map_or(threshold, |bounds| pass::mass(&bounds.levels(), threshold));
+        // Walking over all words again is cheaper than fresh memory for all of them, but not where they have to be looked
+        // up in a large bitmap.
+        let wanted = Partitions::pools_bytes(mass, if bounds.is_some() { 1 } else { 3 });
+        // Threads take unequal shares.
+        let pool_bytes = (wanted / threads as u64).saturating_mul(5) / 4;
+        let pool_bytes = pool_bytes.min(room / 4 * 3);
         let bits = Partitions::bits(mass, pool_bytes);
+        let mut pools: Vec<Pool> = Vec::new();
         let mut first = 0;
         loop {
             self.start_pass(cost);
-            let partitions = Partitions::new(first, bits, mass, pool_bytes * self.means.threads as u64);
-            let count_front = first == 0 && bounds.is_none();
-            let mut sinks: Vec<_> = (0..self.means.threads)
-                .map(|_| {
-                    let pool = Pool::new(pool_bytes, &partitions);
-                    let filter = (bitmap.as_slice(), shift);
-                    Survivors::new(front, self.isa, self.walk.width, filter, pool, &partitions, count_front)
-                })
+            let partitions = Partitions::new(first, bits, mass, wanted.min(pool_bytes * threads as u64));
+            pools.resize_with(threads, || Pool::new(pool_bytes, &partitions));
+            let counts_others = first == 0 && bounds.is_none();
+            let (isa, width) = (self.isa, self.walk.width);
+            let mut sinks: Vec<_> = pools
+                .iter_mut()
+                .map(|pool| Survivors::new(survive, isa, width, pool, &partitions, counts_others))
                 .collect();
             self.walk.run(self.task, &mut sinks)?;
+            let exact = sinks.into_iter().flat_map(Survivors::exact).filter(|_| counts_others);
+            let exact: Vec<(u64, u64)> = exact.collect();
             if partitions.has_failed() {
+                drop(pools);
                 return self.table(cost);
             }
-            let (pools, exact): (Vec<_>, Vec<_>) = sinks.into_iter().map(Survivors::finish).unzip();
             let mut front_counts = std::collections::BTreeMap::new();
-            for (raw, count) in exact.into_iter().flatten() {
+            for (raw, count) in exact {
                 *front_counts.entry(raw).or_insert(0) += count;
             }
             {
@@ -278,14 +287,14 @@ impl Run<'_> {
                     top.offer(self.value(raw), count)?;
                 }
             }
-            let pooled: u64 = pools.iter().map(Pool::used_bytes).sum();
             let offer = |batch: &mut Vec<(u64, u64)>| {
                 let mut top = top.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 batch.drain(..).try_for_each(|(raw, count)| top.offer(self.value(raw), count))?;
                 Ok(top.floor().map_or(Floor::NONE, |last| Floor { count: last.count, value: last.value }))
             };
-            let value = |raw| self.value(raw);
-            let tables = count_pools(&pools, &partitions, room - pool_bytes, self.means.threads, &value, &offer)?;
+            let full: Vec<&Pool> = pools.iter().collect();
+            let tables = count_pools(&full, &partitions, room - pool_bytes, threads, self.question.target, &offer)?;
+            let pooled: u64 = pools.iter().map(Pool::used_bytes).sum();
             self.note_bytes(cost, pooled + tables + held);
             if partitions.is_complete() {
                 break;
@@ -297,6 +306,7 @@ impl Run<'_> {
 }
 
 /// The word as the process would load it, from the word as this machine did.
+#[inline(always)]
 pub(super) fn raw_to_value(target: Target, raw: u64) -> u64 {
     match (target.order, cfg!(target_endian = "little")) {
         (ByteOrder::Little, true) | (ByteOrder::Big, false) => raw,

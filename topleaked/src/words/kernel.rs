@@ -35,6 +35,22 @@ impl Front {
     }
 }
 
+/// Odd, with no pattern in its bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A cheap bijection whose highest bits depend on all bits of the word.
+#[inline(always)]
+pub(super) fn spread(word: u64) -> u64 {
+    (word ^ (word >> 32)).wrapping_mul(SPREAD)
+}
+
+/// The word that [`spread`] made into `spread`.
+#[inline(always)]
+pub(super) fn unspread(spread: u64) -> u64 {
+    let folded = spread.wrapping_mul(const { super::table::inverse(SPREAD) });
+    folded ^ (folded >> 32)
+}
+
 /// A table of zeros, on large pages where the system has them: it is touched at random places, all of it.
 pub(super) fn zeroed<T: Copy + Default>(size: usize) -> Vec<T> {
     let mut table: Vec<T> = with_large_pages(size);
@@ -47,6 +63,19 @@ pub(super) fn reserved(size: usize) -> Vec<u64> {
     let mut table = vec![0; size];
     advise_large_pages(&mut table);
     table
+}
+
+/// Asks for the first `size` of `words`, which are soon read.
+#[inline(always)]
+pub(super) fn prefetch(words: &[u64], size: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in words.get(..size).unwrap_or(words).chunks(8) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: "inside the table": a prefetch reads nothing, and the line is there.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (words, size);
 }
 
 /// Words per block: a block of zeros is skipped with one test.
@@ -195,6 +224,40 @@ fn survivors_body<const W: usize>(bytes: &[u8], front: &Front, shift: u32, bitma
     found
 }
 
+/// Collects the words that are not in the front.
+#[inline(always)]
+fn others_body<const W: usize>(bytes: &[u8], front: &Front, out: &mut [u64]) -> usize {
+    assert!(out.len() > bytes.len() / W);
+    let mut found = 0;
+    for block in bytes.chunks(BLOCK * W) {
+        if is_zero(block) && front.keys[0] == 0 {
+            continue;
+        }
+        let (words, _) = block.as_chunks::<W>();
+        for raw in words {
+            let word = load(raw);
+            let slot = Front::slot(front.multiplier, word);
+            // SAFETY: "in the table": `found` is at most the number of words before this one, and `out` has more room.
+            unsafe { *out.get_unchecked_mut(found) = word };
+            found += usize::from(front.keys[slot] != word);
+        }
+    }
+    found
+}
+
+/// Puts in the place of `words` those that lie, [`spread`], from `low` to `high`, both inclusive; returns how many.
+#[inline(always)]
+fn spread_body<const W: usize>(words: &mut [u64], low: u64, high: u64) -> usize {
+    let span = high.wrapping_sub(low);
+    let mut found = 0;
+    for at in 0..words.len() {
+        let spread = spread(words[at]);
+        words[found] = spread;
+        found += usize::from(spread.wrapping_sub(low) <= span);
+    }
+    found
+}
+
 /// Collects the words from `low` to `high`, both inclusive, into `out`, which has room for all words.
 #[inline(always)]
 fn between_body<const W: usize, const SWAP: bool>(bytes: &[u8], low: u64, high: u64, out: &mut [u64]) -> usize {
@@ -284,6 +347,14 @@ paths!(
     /// See [`survivors_body`].
     find_survivors, survivors_body, avx512::survivors,
     (bytes: &[u8], front: &Front, shift: u32, bitmap: &[u64], out: &mut [u64]) -> usize
+);
+paths!(
+    /// See [`others_body`].
+    find_others, others_body, avx512::others, (bytes: &[u8], front: &Front, out: &mut [u64]) -> usize
+);
+paths!(
+    /// See [`spread_body`]; `width` does not matter.
+    select_spread, spread_body, avx512::select_spread, (words: &mut [u64], low: u64, high: u64) -> usize
 );
 paths!(
     /// See [`matches_body`].

@@ -347,53 +347,83 @@ impl Sink for Hashed<'_> {
 /// Words that are filtered at once.
 const FILTERED: usize = 2048;
 
-/// Scatters the words whose bound is high enough into a pool.
+/// Which words survive: those whose hashed counter has its bit set, and the shift that names a word's counter.
+#[derive(Clone, Copy)]
+pub(super) struct Filter<'a> {
+    pub(super) bitmap: &'a [u64],
+    pub(super) shift: u32,
+}
+
+/// Which words go into the pools.
+#[derive(Clone, Copy)]
+pub(super) enum Survive<'a> {
+    /// All but 0.
+    NotZero,
+    /// All that are not in the front.
+    NotInFront(&'a kernel::Front),
+    /// Those that are not in the front and whose bound is high enough.
+    Bounded(&'a kernel::Front, Filter<'a>),
+}
+
+/// Scatters the words that survive into a pool.
 pub(super) struct Survivors<'a> {
-    front: &'a kernel::Front,
+    survive: Survive<'a>,
     isa: Isa,
     width: u64,
-    bitmap: &'a [u64],
-    shift: u32,
-    pool: Pool,
+    pool: &'a mut Pool,
     partitions: &'a Partitions,
     found: Vec<u64>,
+    zeros: u64,
     /// Counts the front, where no pass before has.
     hashed: Option<Hashed<'a>>,
 }
 
 impl<'a> Survivors<'a> {
+    /// `counts_others` where no pass before has counted the words that do not survive.
     pub(super) fn new(
-        front: &'a kernel::Front,
+        survive: Survive<'a>,
         isa: Isa,
         width: u64,
-        (bitmap, shift): (&'a [u64], u32),
-        pool: Pool,
+        pool: &'a mut Pool,
         partitions: &'a Partitions,
-        count_front: bool,
+        counts_others: bool,
     ) -> Survivors<'a> {
-        let hashed = count_front.then(|| Hashed::new(front, isa, width, false, 1, BUCKET_LIMIT));
-        Survivors { front, isa, width, bitmap, shift, pool, partitions, found: vec![0; FILTERED + 1], hashed }
+        let hashed = match survive {
+            Survive::NotInFront(front) if counts_others => Some(Hashed::new(front, isa, width, false, 1, BUCKET_LIMIT)),
+            _ => None,
+        };
+        pool.begin(partitions);
+        Survivors { survive, isa, width, pool, partitions, found: vec![0; FILTERED + 1], zeros: 0, hashed }
     }
 
-    /// The pool, and the counts of the front where they were asked for.
-    pub(super) fn finish(self) -> (Pool, Vec<(u64, u64)>) {
-        (self.pool, self.hashed.map(|hashed| Hashed::sum(vec![hashed]).exact).unwrap_or_default())
+    /// The counts of the front, or of 0.
+    pub(super) fn exact(self) -> Vec<(u64, u64)> {
+        match self.hashed {
+            Some(hashed) => Hashed::sum(vec![hashed]).exact,
+            None => vec![(0, self.zeros)],
+        }
     }
 }
 
 impl Sink for Survivors<'_> {
     fn words(&mut self, place: Place, bytes: &[u8]) -> Result<(), Error> {
-        for group in bytes.chunks(FILTERED * self.width as usize) {
-            let found = kernel::find_survivors(
-                self.isa,
-                self.width,
-                group,
-                self.front,
-                self.shift,
-                self.bitmap,
-                &mut self.found,
-            );
-            self.pool.extend(self.found.get(..found).unwrap_or_default(), self.partitions);
+        let (isa, width, out) = (self.isa, self.width, self.found.as_mut_slice());
+        for group in bytes.chunks(FILTERED * width as usize) {
+            let found = match self.survive {
+                Survive::NotZero => {
+                    let found = kernel::find_between(isa, width, group, 1, u64::MAX, out);
+                    self.zeros += (group.len() / width as usize - found) as u64;
+                    found
+                }
+                Survive::NotInFront(front) => kernel::find_others(isa, width, group, front, out),
+                Survive::Bounded(front, Filter { bitmap, shift }) => {
+                    kernel::find_survivors(isa, width, group, front, shift, bitmap, out)
+                }
+            };
+            let (low, high) = self.partitions.limits();
+            let words = out.get_mut(..found).unwrap_or_default();
+            let selected = kernel::select_spread(isa, width, words, low, high);
+            self.pool.extend(words.get(..selected).unwrap_or_default(), self.partitions);
         }
         match &mut self.hashed {
             Some(hashed) => hashed.words(place, bytes),
@@ -402,6 +432,7 @@ impl Sink for Survivors<'_> {
     }
 
     fn zeros(&mut self, place: Place, count: u64) -> Result<(), Error> {
+        self.zeros += count;
         match &mut self.hashed {
             Some(hashed) => hashed.zeros(place, count),
             None => Ok(()),

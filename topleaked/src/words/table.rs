@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FACTOR_A: u64 = 0x9e6c_63d0_9760_5a4d;
 const FACTOR_B: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-const fn inverse(odd: u64) -> u64 {
+/// The number whose product with `odd` is 1.
+pub(super) const fn inverse(odd: u64) -> u64 {
     // Newton's iteration doubles the number of right bits; the first guess has 3.
     let mut x = odd;
     let mut round = 0;

@@ -75,8 +75,13 @@ unsafe fn load_eight<const W: usize>(from: *const u8) -> __m512i {
 #[inline]
 fn load_block<const W: usize>(block: &[u8]) -> [__m512i; BLOCK / 8] {
     assert!(block.len() == BLOCK * W);
-    // SAFETY: "inside the bytes": the block has BLOCK words, as just asserted, and each load takes 8 of them.
-    std::array::from_fn(|at| unsafe { load_eight::<W>(block.as_ptr().add(at * 8 * W)) })
+    // Not by `from_fn`: its closure is not always inlined.
+    let mut all = [_mm512_setzero_si512(); BLOCK / 8];
+    for (at, eight) in all.iter_mut().enumerate() {
+        // SAFETY: "inside the bytes": the block has BLOCK words, as just asserted, and each load takes 8 of them.
+        *eight = unsafe { load_eight::<W>(block.as_ptr().add(at * 8 * W)) };
+    }
+    all
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
@@ -319,4 +324,73 @@ pub(super) fn between<const W: usize>(bytes: &[u8], low: u64, high: u64, out: &m
     }
     let room = out.get_mut(found..).unwrap_or_default();
     found + super::between_body::<W, false>(rest, low, high, room)
+}
+
+/// See [`super::others_body`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+#[inline]
+pub(super) fn others<const W: usize>(bytes: &[u8], front: &Front, out: &mut [u64]) -> usize {
+    assert!(out.len() > bytes.len() / W);
+    let registers = Registers::new(front, 63);
+    let mut found = 0;
+    let blocks = bytes.chunks_exact(BLOCK * W);
+    let rest = blocks.remainder();
+    for block in blocks {
+        let raw = load_block::<W>(block);
+        if front.keys[0] == 0 && is_zero(&raw) {
+            continue;
+        }
+        let room = out.get_mut(found..).unwrap_or_default();
+        if room.len() < BLOCK + 8 {
+            // The last eight would be stored beyond the end.
+            let mut kept = [0; BLOCK + 8];
+            let more = super::others_body::<W>(block, front, &mut kept);
+            room.iter_mut().zip(kept).take(more).for_each(|(to, from)| *to = from);
+            found += more;
+            continue;
+        }
+        let mut more = 0;
+        for words in raw {
+            let missed = !registers.look_up(words).hits;
+            // SAFETY: "in the table": at most BLOCK words go before the last eight, and there is room for 8 more.
+            unsafe {
+                let kept = _mm512_maskz_compress_epi64(missed, words);
+                _mm512_storeu_si512(room.as_mut_ptr().add(more).cast(), kept);
+            }
+            more += missed.count_ones() as usize;
+        }
+        found += more;
+    }
+    let room = out.get_mut(found..).unwrap_or_default();
+    found + super::others_body::<W>(rest, front, room)
+}
+
+/// See [`super::spread_body`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+#[inline]
+pub(super) fn select_spread<const W: usize>(words: &mut [u64], low: u64, high: u64) -> usize {
+    let factor = _mm512_set1_epi64(super::SPREAD as i64);
+    let span = _mm512_set1_epi64(high.wrapping_sub(low) as i64);
+    let start = _mm512_set1_epi64(low as i64);
+    let eights = words.len() / 8;
+    let mut found = 0;
+    for eight in 0..eights {
+        // SAFETY: "eight at a time": words 8 * eight to 8 * eight + 7 are there. What is stored begins at `found`, which
+        // is at most 8 * eight: it ends where what was just loaded does, or before, and overwrites nothing to come.
+        unsafe {
+            let word = _mm512_loadu_si512(words.as_ptr().add(eight * 8).cast());
+            let folded = _mm512_xor_si512(word, _mm512_srli_epi64::<32>(word));
+            let spread = _mm512_mullo_epi64(folded, factor);
+            let inside = _mm512_cmple_epu64_mask(_mm512_sub_epi64(spread, start), span);
+            let kept = _mm512_maskz_compress_epi64(inside, spread);
+            _mm512_storeu_si512(words.as_mut_ptr().add(found).cast(), kept);
+            found += inside.count_ones() as usize;
+        }
+    }
+    let mut rest = [0; 8];
+    let rest = rest.get_mut(..words.len() - eights * 8).unwrap_or_default();
+    rest.copy_from_slice(words.get(eights * 8..).unwrap_or_default());
+    let more = super::spread_body::<W>(rest, low, high);
+    words.iter_mut().skip(found).zip(rest).take(more).for_each(|(to, from)| *to = *from);
+    found + more
 }

@@ -11,7 +11,7 @@ use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::task::Task;
 
 use super::kernel;
-use super::pass::{self, BUCKET_LIMIT, Bounds, Filter, Hashed, Summed, Survive, Survivors, Warm};
+use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survive, Survivors, Warm};
 use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
 use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
@@ -200,10 +200,9 @@ impl Run<'_> {
             bits = bits.clamp(SCOUT_BITS, SCOUT_BITS + 1);
         } else if wanted > 20 {
             narrow = true;
-            bits = ((misses / 3.5).max(1.0).log2().ceil() as u32).clamp(20, 25);
+            bits = ((misses / 3.5).max(1.0).log2().ceil() as u32).clamp(20, 26);
         }
-        let counter_bytes = if narrow { 1 } else { 4 };
-        let affordable = (self.means.table_bytes / 2 / counter_bytes).max(1 << 12).ilog2();
+        let affordable = (self.means.table_bytes * 2 / if narrow { 2 } else { 16 }).max(1 << 12).ilog2();
         let bits = bits.min(affordable);
         let (isa, width, threads) = (self.isa, self.walk.width, self.means.threads);
         let hashed = |_| Hashed::new(front, isa, width, narrow, bits, BUCKET_LIMIT);
@@ -238,16 +237,16 @@ impl Run<'_> {
         offer_exact: &mut dyn FnMut(&mut Top) -> Result<(), Error>,
         cost: &mut Cost,
     ) -> Result<Vec<Count>, Error> {
-        let bitmap = bounds.map(|bounds| bounds.bitmap(threshold));
-        let survive = match &bitmap {
-            Some((bitmap, shift)) => Survive::Bounded(front, Filter { bitmap, shift: *shift }),
+        let filter = bounds.map(|bounds| bounds.filter(threshold));
+        let survive = match &filter {
+            Some(filter) => Survive::Bounded(front, filter),
             None if front.keys.iter().all(|key| *key == 0) => Survive::NotZero,
             None => Survive::NotInFront(front),
         };
         let mut top = self.top();
         offer_exact(&mut top)?;
         let top = Mutex::new(top);
-        let held = bitmap.as_ref().map_or(0, |(bitmap, _)| bitmap.len() * 8) as u64 + bounds.map_or(0, Bounds::bytes);
+        let held = filter.as_ref().map_or(0, kernel::Filter::bytes) + bounds.map_or(0, Bounds::bytes);
         let threads = self.means.threads;
         let room = (self.means.table_bytes * threads as u64).saturating_sub(held) / threads as u64;
         let mass = bounds.map_or(threshold, |bounds| pass::mass(&bounds.levels(), threshold));

@@ -18,6 +18,8 @@ pub(super) const FRONT_BITS: u32 = 6;
 pub(super) const LANES: usize = 8;
 /// Where the hashed counters begin, behind those of the front.
 pub(super) const COUNTERS_START: usize = FRONT_SLOTS * LANES;
+/// A narrow counter has four bits, and stays here.
+pub(super) const NARROW_MAX: u8 = 15;
 /// Set in a hashed counter whose words are handed out, to be counted one by one.
 pub(super) const WARM: u32 = 1 << 31;
 
@@ -158,10 +160,10 @@ fn counted<const W: usize, const COLLECT: bool>(
     (zeros, found)
 }
 
-/// As [`wide_body`], with hashed counters of one byte that stay at 255.
+/// As [`wide_body`], with two hashed counters in a byte, which stay at [`NARROW_MAX`].
 #[inline(always)]
 fn narrow_body<const W: usize>(bytes: &[u8], front: &Front, shift: u32, exact: &mut [u32], counters: &mut [u8]) -> u64 {
-    assert!(shift > 32 && exact.len() == COUNTERS_START && counters.len() == 1usize << (64 - shift));
+    assert!(shift > 32 && exact.len() == COUNTERS_START && counters.len() * 2 == 1usize << (64 - shift));
     let mut zeros = 0;
     let mut misses = [0u32; BLOCK * 8];
     for group in bytes.chunks(BLOCK * 8 * W) {
@@ -187,41 +189,109 @@ fn narrow_body<const W: usize>(bytes: &[u8], front: &Front, shift: u32, exact: &
                 missed += usize::from(!hit);
             }
         }
-        for index in &misses[..missed] {
-            // SAFETY: "in the table": the index has 64 - `shift` bits, and the table 2 to that power.
-            let counter = unsafe { counters.get_unchecked_mut(*index as usize) };
-            *counter = counter.saturating_add(1);
-        }
+        count_narrowly(&misses[..missed], shift, counters);
     }
     zeros
 }
 
-/// Collects the words that are not in the front, and whose bit in `bitmap` (one for each hashed counter) is set, into
-/// `out`, which has room for all words. Returns how many.
+/// Adds one to each of the narrow counters that `indices` name, below 2 to the power of `64 - shift`.
 #[inline(always)]
-fn survivors_body<const W: usize>(bytes: &[u8], front: &Front, shift: u32, bitmap: &[u64], out: &mut [u64]) -> usize {
-    assert!(shift > 32 && bitmap.len() * 64 >= 1usize << (64 - shift) && out.len() > bytes.len() / W);
+fn count_narrowly(indices: &[u32], shift: u32, counters: &mut [u8]) {
+    assert!(counters.len() * 2 == 1usize << (64 - shift));
+    for index in indices {
+        // SAFETY: "in the table": there are two counters a byte, 2 to the power of 64 - `shift` in all, and the index has
+        // that many bits.
+        let pair = unsafe { counters.get_unchecked_mut(*index as usize / 2) };
+        let low = (index & 1) * 4;
+        *pair += u8::from(*pair >> low & 15 < NARROW_MAX) << low;
+    }
+}
+
+/// Which hashed counters are high enough: a bit for each, and a bit for each of the runs of counters whose highest bits
+/// are equal, set where one of theirs is. The runs' bits are few enough for a near cache, and most words end there.
+pub(super) struct Filter {
+    /// 2 to the power of `64 - shift` bits.
+    pub(super) bits: Vec<u64>,
+    pub(super) shift: u32,
+    /// 2 to the power of `64 - run_shift` bits.
+    pub(super) runs: Vec<u32>,
+    pub(super) run_shift: u32,
+}
+
+impl Filter {
+    /// 2 to this power of bits for the runs, at most.
+    const RUN_BITS: u32 = 20;
+
+    pub(super) fn new(bits: Vec<u64>, shift: u32) -> Filter {
+        let run_shift = shift.max(64 - Filter::RUN_BITS);
+        let run = 1usize << (run_shift - shift);
+        let mut runs = vec![0u32; (1usize << (64 - run_shift)).div_ceil(32)];
+        for (at, eight) in bits.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            for bit in (0..64).filter(|bit| eight >> bit & 1 != 0) {
+                let of = (at * 64 + bit) / run;
+                if let Some(word) = runs.get_mut(of / 32) {
+                    *word |= 1 << (of % 32);
+                }
+            }
+        }
+        Filter { bits, shift, runs, run_shift }
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.bits.len() * 8 + self.runs.len() * 4) as u64
+    }
+
+    fn has_all_bits(&self) -> bool {
+        let enough = |bits: usize, shift: u32| shift > 32 && shift < 64 && bits >= 1usize << (64 - shift);
+        enough(self.bits.len() * 64, self.shift) && enough(self.runs.len() * 32, self.run_shift)
+    }
+}
+
+/// Collects the words that are not in the front, and whose bit in the filter is set, into `out`, which has room for all
+/// words. Returns how many.
+#[inline(always)]
+fn survivors_body<const W: usize>(bytes: &[u8], front: &Front, filter: &Filter, out: &mut [u64]) -> usize {
+    assert!(filter.has_all_bits() && out.len() > bytes.len() / W);
     let mut found = 0;
     for block in bytes.chunks(BLOCK * W) {
         if is_zero(block) && front.keys[0] == 0 {
             continue;
         }
         let (words, _) = block.as_chunks::<W>();
+        let start = found;
         for raw in words {
             let word = load(raw);
             let product = word.wrapping_mul(front.multiplier);
             let slot = (product >> (64 - FRONT_BITS)) as usize;
-            let bit = (product >> shift) as usize;
-            // SAFETY: "in the table": `bit` is below 2^(64 - shift), the bits of the bitmap; `found` is at most the
-            // number of words before this one, and `out` has more room than words.
+            let run = (product >> filter.run_shift) as usize;
+            // SAFETY: "in the table": `run` is below 2^(64 - run_shift), which is how many bits there are, as asserted;
+            // `found` is at most the number of words before this one, and `out` has more room than words.
             let survives = unsafe {
                 *out.get_unchecked_mut(found) = word;
-                bitmap.get_unchecked(bit / 64) >> (bit % 64) & 1
+                filter.runs.get_unchecked(run / 32) >> (run % 32) & 1
             };
             found += survives as usize & usize::from(front.keys[slot] != word);
         }
+        let kept = select_bits(&mut out[start..found], front, filter);
+        found = start + kept;
     }
     found
+}
+
+/// Puts in the place of `words` those whose own bit is set; returns how many.
+#[inline(always)]
+fn select_bits(words: &mut [u64], front: &Front, filter: &Filter) -> usize {
+    assert!(filter.has_all_bits());
+    let mut kept = 0;
+    for at in 0..words.len() {
+        let word = words[at];
+        let bit = (word.wrapping_mul(front.multiplier) >> filter.shift) as usize;
+        words[kept] = word;
+        // SAFETY: "in the table": `bit` is below 2^(64 - shift), which is how many bits there are, as asserted.
+        kept += unsafe { filter.bits.get_unchecked(bit / 64) >> (bit % 64) & 1 } as usize;
+    }
+    kept
 }
 
 /// Collects the words that are not in the front.
@@ -346,7 +416,7 @@ paths!(
 paths!(
     /// See [`survivors_body`].
     find_survivors, survivors_body, avx512::survivors,
-    (bytes: &[u8], front: &Front, shift: u32, bitmap: &[u64], out: &mut [u64]) -> usize
+    (bytes: &[u8], front: &Front, filter: &Filter, out: &mut [u64]) -> usize
 );
 paths!(
     /// See [`others_body`].

@@ -2,18 +2,19 @@
 
 use super::Error;
 use super::Isa;
-use super::kernel::{self, COUNTERS_START, FRONT_SLOTS, LANES, WARM};
+use super::kernel::{self, COUNTERS_START, FRONT_SLOTS, Filter, LANES, NARROW_MAX, WARM};
 use super::radix::{Partitions, Pool};
 use super::source::{Place, Sink};
 use super::table::{Range, Table};
 
-/// A wide counter from here on stands for "any number"; a narrow one from 255 on.
+/// A wide counter from here on stands for "any number"; a narrow one at [`kernel::NARROW_MAX`].
 pub(super) const BUCKET_LIMIT: u64 = 1 << 30;
 
 /// Upper bounds for the words that are not in the front.
 pub(super) enum Bounds {
     /// Behind [`COUNTERS_START`] others.
     Wide(Vec<u32>),
+    /// Two of four bits in each byte, the first in the low ones.
     Narrow(Vec<u8>),
 }
 
@@ -21,64 +22,97 @@ fn wide_bound(counter: u32) -> u64 {
     if u64::from(counter) >= BUCKET_LIMIT { u64::MAX } else { counter.into() }
 }
 
+fn narrow_bound(counter: u8) -> u64 {
+    if counter >= NARROW_MAX { u64::MAX } else { counter.into() }
+}
+
+/// A bound that some counters have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level {
+    pub(super) bound: u64,
+    /// How many counters have it.
+    pub(super) counters: u64,
+    /// How many words fell into one of them; a guess where it is full.
+    words: u64,
+}
+
+/// What a full counter is taken for.
+const FULL_WIDE: u64 = 4096;
+const FULL_NARROW: u64 = 64;
+
 /// The least threshold from `levels` (see [`Bounds::levels`]) with which at most about `words` words survive;
 /// `u64::MAX` where there is none.
-pub(super) fn threshold(levels: &[(u64, u64)], words: u64) -> u64 {
+pub(super) fn threshold(levels: &[Level], words: u64) -> u64 {
     let mut least = u64::MAX;
     let mut mass = 0u64;
-    for (bound, counters) in levels {
-        mass = mass.saturating_add(bound.min(&FULL).saturating_mul(*counters));
+    for level in levels {
+        mass = mass.saturating_add(level.words.saturating_mul(level.counters));
         if mass > words {
             break;
         }
-        least = *bound;
+        least = level.bound;
     }
     least.max(1)
 }
 
-/// How many words survive, at least where a counter is full.
-pub(super) fn mass(levels: &[(u64, u64)], threshold: u64) -> u64 {
-    let kept = levels.iter().take_while(|(bound, _)| *bound >= threshold);
-    kept.fold(0, |mass: u64, (bound, counters)| mass.saturating_add(bound.min(&FULL).saturating_mul(*counters)))
+/// About how many words survive.
+pub(super) fn mass(levels: &[Level], threshold: u64) -> u64 {
+    let kept = levels.iter().take_while(|level| level.bound >= threshold);
+    kept.fold(0, |mass: u64, level| mass.saturating_add(level.words.saturating_mul(level.counters)))
 }
 
-/// What a full counter is taken for.
-const FULL: u64 = 4096;
-
-/// A threshold that probably lies below the count of the `n`-th most frequent word: its counter holds other words, too.
-pub(super) fn likely(levels: &[(u64, u64)], n: u64) -> u64 {
+/// A threshold that probably lies below the count of the `n`-th most frequent word, and not far below it. Its counter
+/// holds other words, too, and so does that of each other word.
+pub(super) fn likely(levels: &[Level], n: u64) -> u64 {
     let (mut counters, mut sum) = (0u64, 0.0);
-    let mut nth = None;
-    for (bound, more) in levels {
-        counters = counters.saturating_add(*more);
-        sum += (*bound).min(FULL) as f64 * *more as f64;
-        nth = nth.or((counters >= n).then_some(*bound));
+    let (mut nth, mut many) = (None, None);
+    for level in levels {
+        counters = counters.saturating_add(level.counters);
+        sum += level.words as f64 * level.counters as f64;
+        // A full counter says nothing about its words.
+        let bound = if level.bound == u64::MAX { 0 } else { level.bound };
+        nth = nth.or((counters >= n).then_some(bound));
+        many = many.or((counters >= n.saturating_mul(32)).then_some(bound));
     }
     let mean = sum / counters.max(1) as f64;
-    (nth.unwrap_or(0).min(FULL) as f64 - mean - 1.5 * mean.sqrt()).max(1.0) as u64
+    let by_noise = (nth.unwrap_or(0) as f64 - mean - 1.5 * mean.sqrt()).max(1.0) as u64;
+    // Where noise alone fills so many counters that high, words of that count are few.
+    by_noise.max(many.unwrap_or(0))
 }
 
 impl Bounds {
-    /// The bounds and how many counters have each, highest first.
-    pub(super) fn levels(&self) -> Vec<(u64, u64)> {
+    /// All bounds, highest first.
+    pub(super) fn levels(&self) -> Vec<Level> {
         match self {
             Bounds::Wide(counters) => {
                 let mut all: Vec<u32> = counters.iter().skip(COUNTERS_START).copied().collect();
                 all.sort_unstable_by(|a, b| b.cmp(a));
                 let runs = all.chunk_by(|a, b| a == b);
-                runs.filter_map(|run| Some((wide_bound(*run.first()?), run.len() as u64))).collect()
+                let level = |run: &[u32]| {
+                    let bound = wide_bound(*run.first()?);
+                    Some(Level { bound, counters: run.len() as u64, words: bound.min(FULL_WIDE) })
+                };
+                runs.filter_map(level).collect()
             }
             Bounds::Narrow(counters) => {
                 // Four tallies, so that equal neighbours do not wait for one another.
                 let mut tallies = [[0u32; 256]; 4];
                 for four in counters.chunks(4) {
-                    for (counter, tally) in four.iter().zip(&mut tallies) {
-                        tally[usize::from(*counter)] += 1;
+                    for (pair, tally) in four.iter().zip(&mut tallies) {
+                        tally[usize::from(*pair)] += 1;
                     }
                 }
-                let count = |at: usize| tallies.iter().map(|tally| u64::from(tally[at])).sum();
-                let bound = |at: usize| if at == 255 { u64::MAX } else { at as u64 };
-                (0..256).rev().map(|at| (bound(at), count(at))).filter(|(_, count)| *count > 0).collect()
+                let mut levels = [0u64; NARROW_MAX as usize + 1];
+                for (pair, count) in tallies.iter().flat_map(|tally| tally.iter().enumerate()) {
+                    levels[pair & 15] += u64::from(*count);
+                    levels[pair >> 4] += u64::from(*count);
+                }
+                let all = levels.iter().enumerate().rev().filter(|(_, count)| **count > 0);
+                all.map(|(at, count)| {
+                    let bound = narrow_bound(at as u8);
+                    Level { bound, counters: *count, words: bound.min(FULL_NARROW) }
+                })
+                .collect()
             }
         }
     }
@@ -86,7 +120,7 @@ impl Bounds {
     fn bits(&self) -> u32 {
         match self {
             Bounds::Wide(counters) => (counters.len() - COUNTERS_START).ilog2(),
-            Bounds::Narrow(counters) => counters.len().ilog2(),
+            Bounds::Narrow(counters) => counters.len().ilog2() + 1,
         }
     }
 
@@ -105,7 +139,10 @@ impl Bounds {
                 Bounds::Wide(sum)
             }
             (Bounds::Narrow(mut sum), Bounds::Narrow(more)) => {
-                sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+                for (sum, more) in sum.iter_mut().zip(&more) {
+                    let low = ((*sum & 15) + (more & 15)).min(NARROW_MAX);
+                    *sum = ((*sum >> 4) + (more >> 4)).min(NARROW_MAX) << 4 | low;
+                }
                 Bounds::Narrow(sum)
             }
             (_, other) => other,
@@ -116,10 +153,9 @@ impl Bounds {
     pub(super) fn greatest(&self) -> u64 {
         match self {
             Bounds::Wide(counters) => wide_bound(counters.iter().skip(COUNTERS_START).max().copied().unwrap_or(0)),
-            Bounds::Narrow(counters) => match counters.iter().max() {
-                Some(255) => u64::MAX,
-                most => most.copied().unwrap_or(0).into(),
-            },
+            Bounds::Narrow(counters) => {
+                narrow_bound(counters.iter().map(|pair| (pair & 15).max(pair >> 4)).max().unwrap_or(0))
+            }
         }
     }
 
@@ -133,8 +169,8 @@ impl Bounds {
         high.take(number * 2).filter_map(|(at, _)| u32::try_from(at).ok()).collect()
     }
 
-    /// A bit for each counter, set where it is at least `threshold`; and the shift that names a word's counter.
-    pub(super) fn bitmap(&self, threshold: u64) -> (Vec<u64>, u32) {
+    /// Lets through the words whose counter is at least `threshold`.
+    pub(super) fn filter(&self, threshold: u64) -> Filter {
         let mut bitmap = vec![0u64; (1usize << self.bits()).div_ceil(64)];
         match self {
             Bounds::Wide(counters) => {
@@ -146,15 +182,16 @@ impl Bounds {
                 }
             }
             Bounds::Narrow(counters) => {
-                let threshold = u8::try_from(threshold).unwrap_or(255);
-                for (bits, counters) in bitmap.iter_mut().zip(counters.chunks(64)) {
-                    for (at, counter) in counters.iter().enumerate() {
-                        *bits |= u64::from(*counter >= threshold) << at;
+                let threshold = u8::try_from(threshold).unwrap_or(NARROW_MAX).min(NARROW_MAX);
+                for (bits, pairs) in bitmap.iter_mut().zip(counters.chunks(32)) {
+                    for (at, pair) in pairs.iter().enumerate() {
+                        let both = u64::from(pair & 15 >= threshold) | u64::from(pair >> 4 >= threshold) << 1;
+                        *bits |= both << (2 * at);
                     }
                 }
             }
         }
-        (bitmap, 64 - self.bits())
+        Filter::new(bitmap, 64 - self.bits())
     }
 }
 
@@ -208,7 +245,7 @@ impl<'a> Hashed<'a> {
         limit: u64,
     ) -> Hashed<'a> {
         let (counters, lanes) = if narrow {
-            (Bounds::Narrow(kernel::zeroed(1 << bits)), vec![0; COUNTERS_START])
+            (Bounds::Narrow(kernel::zeroed(1 << (bits - 1))), vec![0; COUNTERS_START])
         } else {
             (Bounds::Wide(kernel::zeroed(COUNTERS_START + (1 << bits))), Vec::new())
         };
@@ -347,13 +384,6 @@ impl Sink for Hashed<'_> {
 /// Words that are filtered at once.
 const FILTERED: usize = 2048;
 
-/// Which words survive: those whose hashed counter has its bit set, and the shift that names a word's counter.
-#[derive(Clone, Copy)]
-pub(super) struct Filter<'a> {
-    pub(super) bitmap: &'a [u64],
-    pub(super) shift: u32,
-}
-
 /// Which words go into the pools.
 #[derive(Clone, Copy)]
 pub(super) enum Survive<'a> {
@@ -362,7 +392,7 @@ pub(super) enum Survive<'a> {
     /// All that are not in the front.
     NotInFront(&'a kernel::Front),
     /// Those that are not in the front and whose bound is high enough.
-    Bounded(&'a kernel::Front, Filter<'a>),
+    Bounded(&'a kernel::Front, &'a Filter),
 }
 
 /// Scatters the words that survive into a pool.
@@ -416,9 +446,7 @@ impl Sink for Survivors<'_> {
                     found
                 }
                 Survive::NotInFront(front) => kernel::find_others(isa, width, group, front, out),
-                Survive::Bounded(front, Filter { bitmap, shift }) => {
-                    kernel::find_survivors(isa, width, group, front, shift, bitmap, out)
-                }
+                Survive::Bounded(front, filter) => kernel::find_survivors(isa, width, group, front, filter, out),
             };
             let (low, high) = self.partitions.limits();
             let words = out.get_mut(..found).unwrap_or_default();

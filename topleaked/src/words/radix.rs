@@ -40,7 +40,7 @@ impl Partitions {
 
     /// What the pools take that hold `words` in that many passes.
     pub(super) fn pools_bytes(words: u64, passes: u64) -> u64 {
-        (words.saturating_mul(8) / passes).saturating_add(words / 4).max(16 << 20)
+        (words.saturating_mul(8) / passes).saturating_add(words).max(16 << 20)
     }
 
     pub(super) fn bits(words: u64, pool_bytes: u64) -> u32 {

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, COUNTERS_START, FRONT_BITS, FRONT_SLOTS, Front, LANES};
+use super::{BLOCK, COUNTERS_START, FRONT_BITS, FRONT_SLOTS, Filter, Front, LANES};
 
 /// The front in registers.
 struct Registers {
@@ -183,7 +183,8 @@ pub(super) fn narrow<const W: usize>(
     exact: &mut [u32],
     counters: &mut [u8],
 ) -> u64 {
-    assert!(shift > 32 && shift < 64 && exact.len() == COUNTERS_START && counters.len() == 1usize << (64 - shift));
+    assert!(shift > 32 && shift < 64 && exact.len() == COUNTERS_START);
+    assert!(counters.len() * 2 == 1usize << (64 - shift));
     let registers = Registers::new(front, shift);
     let mut zeros = 0;
     // Misses go to lanes of their own behind the front's, which nobody reads.
@@ -223,13 +224,9 @@ pub(super) fn narrow<const W: usize>(
         }
         let misses = misses.get(..missed).unwrap_or_default();
         for index in misses {
-            _mm_prefetch::<_MM_HINT_T0>(counters.as_ptr().wrapping_add(*index as usize).cast());
+            _mm_prefetch::<_MM_HINT_T0>(counters.as_ptr().wrapping_add(*index as usize / 2).cast());
         }
-        for index in misses {
-            // SAFETY: "in the table": the index has 64 - `shift` bits, and the table 2 to that power.
-            let counter = unsafe { counters.get_unchecked_mut(*index as usize) };
-            *counter = counter.saturating_add(1);
-        }
+        super::count_narrowly(misses, shift, counters);
         zeros += super::narrow_body::<W>(rest, front, shift, exact, counters);
     }
     exact.iter_mut().zip(sums).for_each(|(to, from)| *to = to.wrapping_add(from));
@@ -239,18 +236,11 @@ pub(super) fn narrow<const W: usize>(
 /// See [`super::survivors_body`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 #[inline]
-pub(super) fn survivors<const W: usize>(
-    bytes: &[u8],
-    front: &Front,
-    shift: u32,
-    bitmap: &[u64],
-    out: &mut [u64],
-) -> usize {
-    assert!(shift > 32 && shift < 64 && bitmap.len() * 64 >= 1usize << (64 - shift) && out.len() > bytes.len() / W);
-    let registers = Registers::new(front, shift);
+pub(super) fn survivors<const W: usize>(bytes: &[u8], front: &Front, filter: &Filter, out: &mut [u64]) -> usize {
+    assert!(filter.has_all_bits() && out.len() > bytes.len() / W);
+    let registers = Registers::new(front, filter.run_shift);
     let mut found = 0;
-    let mut words_left = [0u64; BLOCK * GROUP + 8];
-    let mut bits = [0u32; BLOCK * GROUP + 8];
+    let mut kept = [0u64; BLOCK * GROUP + 8];
     for group in bytes.chunks(BLOCK * GROUP * W) {
         let mut left = 0usize;
         let blocks = group.chunks_exact(BLOCK * W);
@@ -262,30 +252,34 @@ pub(super) fn survivors<const W: usize>(
             }
             for words in raw {
                 let looked = registers.look_up(words);
-                // SAFETY: "eight at a time": `left` grows by at most 8 for each of the BLOCK * GROUP / 8 rounds, and
-                // 8 more fit.
+                let run = _mm512_cvtepi64_epi32(looked.hashed);
+                // SAFETY: "in the table": a run is below 2^(64 - run_shift), which is how many bits there are, as
+                // asserted, and they lie in groups of 32. "eight at a time": `left` grows by at most 8 for each of the
+                // BLOCK * GROUP / 8 rounds, and 8 more fit.
                 unsafe {
-                    let kept = _mm512_maskz_compress_epi64(!looked.hits, words);
-                    _mm512_storeu_si512(words_left.as_mut_ptr().add(left).cast(), kept);
-                    let kept = _mm512_cvtepi64_epi32(_mm512_maskz_compress_epi64(!looked.hits, looked.hashed));
-                    _mm256_storeu_si256(bits.as_mut_ptr().add(left).cast(), kept);
+                    let group = _mm256_srli_epi32::<5>(run);
+                    let bits = _mm256_i32gather_epi32::<4>(filter.runs.as_ptr().cast(), group);
+                    let bit = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_and_si256(run, _mm256_set1_epi32(31)));
+                    let survive = _mm256_test_epi32_mask(bits, bit) & !looked.hits;
+                    _mm512_storeu_si512(
+                        kept.as_mut_ptr().add(left).cast(),
+                        _mm512_maskz_compress_epi64(survive, words),
+                    );
+                    left += survive.count_ones() as usize;
                 }
-                left += (!looked.hits).count_ones() as usize;
             }
         }
-        for bit in bits.get(..left).unwrap_or_default() {
-            _mm_prefetch::<_MM_HINT_T0>(bitmap.as_ptr().wrapping_add(*bit as usize / 64).cast());
+        let kept = kept.get_mut(..left).unwrap_or_default();
+        for word in kept.iter() {
+            let bit = (word.wrapping_mul(front.multiplier) >> filter.shift) as usize;
+            _mm_prefetch::<_MM_HINT_T0>(filter.bits.as_ptr().wrapping_add(bit / 64).cast());
         }
-        for (word, bit) in words_left.iter().zip(&bits).take(left) {
-            // SAFETY: "in the table": `bit` is below 2^(64 - shift), the bits of the bitmap; `found` is at most the
-            // number of words before this one, and `out` has more room than words.
-            unsafe {
-                *out.get_unchecked_mut(found) = *word;
-                found += (bitmap.get_unchecked(*bit as usize / 64) >> (bit % 64) & 1) as usize;
-            }
-        }
+        let more = super::select_bits(kept, front, filter);
         let room = out.get_mut(found..).unwrap_or_default();
-        found += super::survivors_body::<W>(rest, front, shift, bitmap, room);
+        room.iter_mut().zip(kept).take(more).for_each(|(to, from)| *to = *from);
+        found += more;
+        let room = out.get_mut(found..).unwrap_or_default();
+        found += super::survivors_body::<W>(rest, front, filter, room);
     }
     found
 }

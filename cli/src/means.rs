@@ -11,8 +11,8 @@ pub struct Means {
     /// The most memory for tables and buffers: 512M, 1G, 64MiB
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = memory, help_heading = "Means")]
     pub memory: u64,
-    /// How many threads to use [default: one a processor]
-    #[arg(long, value_name = "N", help_heading = "Means")]
+    /// How many threads to use, at most 256 [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Means")]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -20,8 +20,18 @@ impl Means {
     /// The task for the library's stages.
     pub fn task(&self) -> Task {
         let default = Task::default();
-        Task { threads: self.threads.unwrap_or(default.threads), memory_budget_bytes: self.memory, ..default }
+        let threads =
+            self.threads.unwrap_or(default.threads).min(NonZeroUsize::new(MOST_THREADS).unwrap_or(NonZeroUsize::MIN));
+        Task { threads, memory_budget_bytes: self.memory, ..default }
     }
+}
+
+/// More threads than any machine of today makes use of, and few enough that every system can start them.
+const MOST_THREADS: usize = 256;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MOST_THREADS);
+    number.ok_or_else(|| format!("a number from 1 to {MOST_THREADS}"))
 }
 
 fn memory(text: &str) -> Result<u64, String> {

@@ -260,6 +260,18 @@ fn a_file_that_shrinks_while_it_is_read() {
 }
 
 #[test]
+fn more_threads_than_a_machine_has_use_for_are_refused() {
+    let folder = Folder::new();
+    let path = folder.write("input", words(&sample_words(1000)));
+    let path = path.to_str().unwrap();
+    for threads in ["0", "257", "1000000", "18446744073709551616", "-1", "x", ""] {
+        let line = refused([path, &format!("--threads={threads}")]);
+        assert!(line.contains("a number from 1 to 256"), "{threads}: {line}");
+    }
+    assert_eq!(answer([path, "--threads=256"]), answer([path, "--threads=1"]));
+}
+
+#[test]
 fn a_full_disk_is_noticed() {
     let folder = Folder::new();
     let path = folder.write("input", words(&[1]));

@@ -14,6 +14,7 @@ use super::kernel;
 use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survive, Survivors, Warm};
 use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
+use super::search::Find;
 use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
 use super::spill::Spooled;
 use super::table::{Range, Table};
@@ -53,11 +54,12 @@ fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &T
     let total_words = parts.total_words(width, tail_counts);
     let run = Run {
         walk: Walk { parts, width, tail_counts, skip_holes: true, piece_bytes: means.piece_bytes, every: 1 },
+        found: None,
+        width,
         question,
         means,
         task,
         isa: question.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::best),
-        total_words,
     };
     let mut cost = Cost::default();
     let top = if question.n == 0 || total_words == 0 {
@@ -65,20 +67,43 @@ fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &T
     } else if question.keep != Keep::All || total_words < FEW_WORDS || means.table_bytes < 512 << 10 {
         run.table(&mut cost)?
     } else {
-        run.fast(&mut cost)?
+        run.fast(run.sample(total_words)?, &mut cost)?
     };
     Ok(Counts { top, total_words, cost })
 }
 
+/// The most frequent of the values that `find` finds on its walk.
+pub(super) fn count_found(
+    walk: Walk<'_>,
+    find: &Find<'_>,
+    means: Means,
+    task: &Task,
+    cost: &mut Cost,
+) -> Result<Vec<Count>, Error> {
+    let order = if cfg!(target_endian = "little") { ByteOrder::Little } else { ByteOrder::Big };
+    let question = Question { target: Target { width: Width::W8, order }, ..Question::top(find.search.n) };
+    let run = Run { walk, found: Some(find), width: 8, question: &question, means, task, isa: find.isa };
+    if means.table_bytes < 512 << 10 {
+        return run.table(cost);
+    }
+    let sample = run.sample_found()?;
+    if sample.total() < FEW_WORDS { run.table(cost) } else { run.fast(sample, cost) }
+}
+
 struct Run<'a> {
     walk: Walk<'a>,
+    /// Where the words that are counted are found on the walk, and are not its own words.
+    found: Option<&'a Find<'a>>,
+    /// Of the words that are counted.
+    width: u64,
     question: &'a Question<'a>,
     means: Means,
     task: &'a Task,
     isa: Isa,
-    total_words: u64,
 }
 
+/// Units of the walk in which a sample of what is found is taken.
+const SAMPLED_UNITS: u64 = 16;
 /// From this many results on, the front alone does not hold them.
 const SCOUTED_FROM: u64 = 24;
 /// The least size that is worth a look at a part of it, in units of the walk.
@@ -88,8 +113,35 @@ const SCOUT_BITS: u32 = if cfg!(test) { 12 } else { 17 };
 
 impl Run<'_> {
     fn start_pass(&self, cost: &mut Cost) {
-        self.task.progress.start("counting", self.walk.parts.total_bytes());
+        let stage = if self.found.is_some() { "searching" } else { "counting" };
+        self.task.progress.start(stage, self.walk.parts.total_bytes());
         cost.passes += 1;
+    }
+
+    /// One walk that gives every word to one of the sinks.
+    fn walk<S: Sink>(&self, walk: &Walk<'_>, sinks: &mut [S]) -> Result<(), Error> {
+        match self.found {
+            Some(find) => find.run_values(walk, self.task, sinks),
+            None => walk.run(self.task, sinks),
+        }
+    }
+
+    fn sample(&self, total_words: u64) -> Result<Sample, Error> {
+        let wanted = self.question.n.saturating_mul(4096).clamp(1 << 16, 1 << 17).min(total_words / 64);
+        let affordable = self.means.table_bytes / 64;
+        Sample::take(self.walk.parts, self.walk.width, wanted.min(affordable).max(1 << 10))
+    }
+
+    /// A sample of what is found in some units of the walk.
+    fn sample_found(&self) -> Result<Sample, Error> {
+        let units = self.walk.parts.total_bytes() / UNIT_BYTES;
+        let walk = Walk { every: (units / SAMPLED_UNITS).max(1), ..self.walk };
+        let most = usize::try_from(self.means.table_bytes / 64).unwrap_or(usize::MAX).min(1 << 17);
+        self.task.progress.start("searching", 0);
+        let mut sinks: Vec<_> = (0..self.means.threads).map(|_| Seen { words: Vec::new(), most, all: 0 }).collect();
+        self.walk(&walk, &mut sinks)?;
+        let all: u64 = sinks.iter().map(|sink| sink.all).sum();
+        Ok(Sample::of(sinks.into_iter().flat_map(|sink| sink.words).collect(), all * walk.every))
     }
 
     fn note_bytes(&self, cost: &mut Cost, bytes: u64) {
@@ -119,7 +171,7 @@ impl Run<'_> {
             let mut sinks: Vec<_> = (0..self.means.threads)
                 .map(|_| Exact::new(self.question, self.isa, Table::new(self.means.table_bytes, &range), &range))
                 .collect();
-            self.walk.run(self.task, &mut sinks)?;
+            self.walk(&self.walk, &mut sinks)?;
             sinks.iter_mut().for_each(Exact::settle);
             self.note_bytes(cost, sinks.iter().map(|sink| sink.table.peak_bytes()).sum());
             let mut sinks = sinks.into_iter();
@@ -138,17 +190,15 @@ impl Run<'_> {
         Ok(top.finish())
     }
 
-    fn fast(&self, cost: &mut Cost) -> Result<Vec<Count>, Error> {
+    fn fast(&self, sample: Sample, cost: &mut Cost) -> Result<Vec<Count>, Error> {
         let n = self.question.n;
-        let wanted = n.saturating_mul(4096).clamp(1 << 16, 1 << 17).min(self.total_words / 64);
-        let affordable = self.means.table_bytes / 64;
-        let sample = Sample::take(self.walk.parts, self.walk.width, wanted.min(affordable).max(1 << 10))?;
+        let total_words = sample.total();
         let seen = sample.nth(n);
         // Too few words repeat to be a front for n, or to keep the tail out of the counters.
-        let hopeless = seen < 2 && (sample.repeated.len() as u64) < n.min(16) || n > self.total_words / 64;
+        let hopeless = seen < 2 && (sample.repeated.len() as u64) < n.min(16) || n > total_words / 64;
         if hopeless {
             let misses = 1.0 - sample.mass(FRONT_WORDS) as f64 / sample.words.max(1) as f64;
-            let mass = (self.total_words as f64 * misses) as u64;
+            let mass = (total_words as f64 * misses) as u64;
             return self.survivors(&sample.front(), None, mass, &mut |_| Ok(()), cost);
         }
         let front = sample.front();
@@ -187,7 +237,7 @@ impl Run<'_> {
     fn bound(&self, sample: &Sample, front: &kernel::Front, cost: &mut Cost) -> Result<Summed, Error> {
         let n = self.question.n;
         let front_words = sample.mass(FRONT_WORDS);
-        let misses = self.total_words as f64 * (1.0 - front_words as f64 / sample.words.max(1) as f64);
+        let misses = sample.total() as f64 * (1.0 - front_words as f64 / sample.words.max(1) as f64);
         let seen = sample.nth(n);
         // A word that was seen twice may have been lucky.
         let nth = if seen < 3 { 8.0 } else { f64::from(seen) * sample.ratio * 0.5 };
@@ -204,14 +254,14 @@ impl Run<'_> {
         }
         let affordable = (self.means.table_bytes * 2 / if narrow { 2 } else { 16 }).max(1 << 12).ilog2();
         let bits = bits.min(affordable);
-        let (isa, width, threads) = (self.isa, self.walk.width, self.means.threads);
+        let (isa, width, threads) = (self.isa, self.width, self.means.threads);
         let hashed = |_| Hashed::new(front, isa, width, narrow, bits, BUCKET_LIMIT);
         let mut warm = Vec::new();
         if scouts {
             // A part of the whole shows which counters are worth a look at their words.
             let mut sinks: Vec<_> = (0..threads).map(hashed).collect();
             let walk = Walk { every: (units / SCOUTED_UNITS * 2).min(16), ..self.walk };
-            walk.run(self.task, &mut sinks)?;
+            self.walk(&walk, &mut sinks)?;
             self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
             warm = Hashed::sum(sinks).bounds.highest(usize::try_from(n).unwrap_or(0) * 4 + 64);
         }
@@ -222,7 +272,7 @@ impl Run<'_> {
         if scouts {
             sinks = sinks.into_iter().map(|sink| sink.with_warm(&warm)).collect();
         }
-        self.walk.run(self.task, &mut sinks)?;
+        self.walk(&self.walk, &mut sinks)?;
         self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
         Ok(Hashed::sum(sinks))
     }
@@ -264,12 +314,12 @@ impl Run<'_> {
             let partitions = Partitions::new(first, bits, mass, wanted.min(pool_bytes * threads as u64));
             pools.resize_with(threads, || Pool::new(pool_bytes, &partitions));
             let counts_others = first == 0 && bounds.is_none();
-            let (isa, width) = (self.isa, self.walk.width);
+            let (isa, width) = (self.isa, self.width);
             let mut sinks: Vec<_> = pools
                 .iter_mut()
                 .map(|pool| Survivors::new(survive, isa, width, pool, &partitions, counts_others))
                 .collect();
-            self.walk.run(self.task, &mut sinks)?;
+            self.walk(&self.walk, &mut sinks)?;
             let exact = sinks.into_iter().flat_map(Survivors::exact).filter(|_| counts_others);
             let exact: Vec<(u64, u64)> = exact.collect();
             if partitions.has_failed() {
@@ -301,6 +351,28 @@ impl Run<'_> {
             first = partitions.end();
         }
         Ok(top.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).finish())
+    }
+}
+
+/// Keeps the first of the words that it is given.
+struct Seen {
+    words: Vec<u64>,
+    most: usize,
+    all: u64,
+}
+
+impl Sink for Seen {
+    fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
+        let (words, _) = bytes.as_chunks::<8>();
+        self.all += words.len() as u64;
+        let room = self.most.saturating_sub(self.words.len());
+        self.words.extend(words.iter().take(room).map(|raw| u64::from_ne_bytes(*raw)));
+        Ok(())
+    }
+
+    fn zeros(&mut self, _: Place, count: u64) -> Result<(), Error> {
+        self.all += count;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::addr::Target;
 use crate::task::Task;
 
 use super::count::raw_to_value;
-use super::kernel::{self, FRONT_SLOTS, Front};
+use super::kernel::{self, FRONT_SLOTS, Filter, Front};
 use super::source::{Parts, Place, Sink, Walk};
 use super::{Error, Isa, Means};
 
@@ -54,8 +54,7 @@ struct Words {
     slots: HashMap<u64, usize>,
     /// 0 alone: it is counted apart.
     front: Front,
-    bitmap: Vec<u64>,
-    shift: u32,
+    filter: Filter,
     /// For each bit, a word that has it, and its slot.
     first: Vec<(u64, usize)>,
 }
@@ -77,11 +76,11 @@ impl Words {
                 *first = (*raw, *slot);
             }
         }
-        Words { slots, front, bitmap, shift, first }
+        Words { slots, front, filter: Filter::new(bitmap, shift), first }
     }
 
     fn slot(&self, raw: u64) -> Option<usize> {
-        match self.first.get((raw.wrapping_mul(self.front.multiplier) >> self.shift) as usize) {
+        match self.first.get((raw.wrapping_mul(self.front.multiplier) >> self.filter.shift) as usize) {
             Some((word, slot)) if *word == raw && raw != 0 => Some(*slot),
             _ => self.slots.get(&raw).copied(),
         }
@@ -121,9 +120,9 @@ fn zeros<const W: usize>(bytes: &[u8]) -> u64 {
 
 impl Sink for Given<'_> {
     fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
-        let Words { front, bitmap, shift, .. } = self.words;
+        let Words { front, filter, .. } = self.words;
         for group in bytes.chunks(FILTERED * self.width as usize) {
-            let found = kernel::find_survivors(self.isa, self.width, group, front, *shift, bitmap, &mut self.found);
+            let found = kernel::find_survivors(self.isa, self.width, group, front, filter, &mut self.found);
             for at in 0..found {
                 let raw = self.found.get(at).copied().unwrap_or_default();
                 self.add(self.words.slot(raw), 1);

@@ -358,14 +358,31 @@ fn between_body<const W: usize, const SWAP: bool>(bytes: &[u8], low: u64, high: 
 /// Byte offsets of the words equal to `wanted` (raw), appended to `out`.
 #[inline(always)]
 fn matches_body<const W: usize>(bytes: &[u8], wanted: u64, out: &mut Vec<u32>) {
-    for (number, block) in bytes.chunks(32 * W).enumerate() {
+    for (number, block) in bytes.chunks(BLOCK * W).enumerate() {
         let (words, _) = block.as_chunks::<W>();
-        let any = words.iter().fold(false, |any, raw| any | (load(raw) == wanted));
-        if any {
-            let start = number * 32 * W;
-            let hits = words.iter().enumerate().filter(|(_, raw)| load(raw) == wanted);
-            out.extend(hits.map(|(at, _)| (start + at * W) as u32));
+        // In pieces that are surely taken as vectors.
+        let (eights, rest) = words.as_chunks::<8>();
+        let mut hits = 0u64;
+        for (at, eight) in eights.iter().enumerate() {
+            let mut byte = 0u8;
+            for (bit, raw) in eight.iter().enumerate() {
+                byte |= u8::from(load(raw) == wanted) << bit;
+            }
+            hits |= u64::from(byte) << (8 * at);
         }
+        for (bit, raw) in rest.iter().enumerate() {
+            hits |= u64::from(load(raw) == wanted) << (8 * eights.len() + bit);
+        }
+        push_hits::<W>(hits, number * BLOCK * W, out);
+    }
+}
+
+/// The byte offsets of the words of a block whose bits are set.
+#[inline(always)]
+fn push_hits<const W: usize>(mut hits: u64, start: usize, out: &mut Vec<u32>) {
+    while hits != 0 {
+        out.push((start + hits.trailing_zeros() as usize * W) as u32);
+        hits &= hits - 1;
     }
 }
 
@@ -428,7 +445,7 @@ paths!(
 );
 paths!(
     /// See [`matches_body`].
-    find_matches, matches_body, matches_body, (bytes: &[u8], wanted: u64, out: &mut Vec<u32>) -> ()
+    find_matches, matches_body, avx512::matches, (bytes: &[u8], wanted: u64, out: &mut Vec<u32>) -> ()
 );
 
 #[inline(always)]

@@ -49,13 +49,23 @@ impl Sample {
                 seen.extend(room.as_chunks::<8>().0.iter().map(|raw| u64::from_ne_bytes(*raw)));
             }
         }
+        Ok(Sample::of(seen, total))
+    }
+
+    /// Of `seen`, which stand for `total` words.
+    pub(super) fn of(mut seen: Vec<u64>, total: u64) -> Sample {
         seen.sort_unstable();
         let runs = seen.chunk_by(|a, b| a == b).filter(|run| run.len() > 1);
         let mut repeated: Vec<(u64, u32)> =
             runs.filter_map(|run| Some((*run.first()?, u32::try_from(run.len()).unwrap_or(u32::MAX)))).collect();
         repeated.sort_unstable_by_key(|(word, count)| (u32::MAX - count, *word));
         let words = seen.len() as u64;
-        Ok(Sample { repeated, words, ratio: total as f64 / words.max(1) as f64 })
+        Sample { repeated, words, ratio: total as f64 / words.max(1) as f64 }
+    }
+
+    /// About how many words there are in all.
+    pub(super) fn total(&self) -> u64 {
+        (self.words as f64 * self.ratio) as u64
     }
 
     /// How often the `n`-th most frequent word (from 1) was seen; 1 or 0 where it was not seen twice.

@@ -1,14 +1,15 @@
 //! The values at an offset from each match of a word.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{ByteOrder, Target};
 use crate::task::Task;
 
-use super::source::{Parts, Place, Sink, Walk};
+use super::count::{count_found, raw_to_value};
+use super::source::{PIECE_BYTES, Parts, Place, Sink, Walk};
 use super::spill::Spooled;
-use super::table::{Range, Table};
-use super::top::Top;
+use super::table::Range;
 use super::{Cost, Count, Error, Isa, Means, Source, Tail};
 
 /// What is read at a match.
@@ -106,68 +107,79 @@ pub fn count_members(source: Source<'_>, search: &Search, task: &Task) -> Result
     }
 }
 
-fn search_parts(parts: Parts<'_>, search: &Search, means: Means, task: &Task) -> Result<MemberCounts, Error> {
+fn search_parts(parts: Parts<'_>, search: &Search, mut means: Means, task: &Task) -> Result<MemberCounts, Error> {
     let width = search.target.width.bytes() as u64;
     let tail_counts = search.tail == Tail::Zero;
     // A match of 0 in a hole has members as any other.
     let skip_holes = search.value != 0;
     let walk = Walk { parts, width, tail_counts, skip_holes, piece_bytes: means.piece_bytes, every: 1 };
+    let group_bytes = (means.piece_bytes / 4).max(4 << 10) & !511;
+    // Positions, values, and members that lie elsewhere.
+    let finder_bytes = group_bytes * 3 + means.piece_bytes;
+    means.table_bytes = means.table_bytes.saturating_sub(finder_bytes as u64).max(4 << 10);
+    let find = Find {
+        parts,
+        search: *search,
+        isa: search.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::best),
+        raw: match search.value <= search.target.width.max_word() {
+            // Swapping is its own inverse.
+            true => raw_to_value(search.target, search.value),
+            // No word of 4 bytes is that large.
+            false => u64::MAX,
+        },
+        width,
+        group_bytes,
+        window_bytes: means.piece_bytes.min(PIECE_BYTES),
+        matches: AtomicU64::new(0),
+        members: AtomicU64::new(0),
+    };
     let mut answer =
         MemberCounts { top: Vec::new(), strings: Vec::new(), matches: 0, members: 0, cost: Cost::default() };
-    let mut top = Top::new(search.n, means.result_bytes);
+    match search.member.map(|at| at.member) {
+        Some(Member::Bits(_)) if search.n > 0 => answer.top = count_found(walk, &find, means, task, &mut answer.cost)?,
+        Some(Member::CString { .. }) if search.n > 0 => {
+            answer.strings = strings(walk, &find, means, task, &mut answer.cost)?;
+        }
+        _ => {
+            task.progress.start("searching", parts.total_bytes());
+            find.run(&walk, task, (0..means.threads).map(|_| Out::Nothing).collect())?;
+            answer.cost.passes = 1;
+        }
+    }
+    answer.cost.peak_bytes += (means.threads * finder_bytes) as u64;
+    answer.matches = find.matches.load(Ordering::Relaxed);
+    answer.members = find.members.load(Ordering::Relaxed);
+    Ok(answer)
+}
+
+/// The most frequent strings at the matches, in as many passes as it takes.
+fn strings(
+    walk: Walk<'_>,
+    find: &Find<'_>,
+    means: Means,
+    task: &Task,
+    cost: &mut Cost,
+) -> Result<Vec<StringCount>, Error> {
     let mut strings: Vec<StringCount> = Vec::new();
-    let isa = search.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::best);
-    let raw = if search.value <= search.target.width.max_word() {
-        // Swapping is its own inverse.
-        super::count::raw_to_value(search.target, search.value)
-    } else {
-        // No word of 4 bytes is that large.
-        u64::MAX
-    };
     let mut first = 0;
     loop {
-        task.progress.start("searching", parts.total_bytes());
+        task.progress.start("searching", walk.parts.total_bytes());
         let range = Range::from(first);
-        let mut sinks: Vec<_> = (0..means.threads)
-            .map(|_| Finder {
-                parts,
-                search: *search,
-                isa,
-                raw,
-                width,
-                range: &range,
-                table: Table::new(means.table_bytes.saturating_sub(means.piece_bytes as u64), &range),
-                strings: Strings { counts: HashMap::new(), bytes: 0, most_bytes: means.table_bytes, first },
-                positions: Vec::new(),
-                window: Vec::new(),
-                matches: 0,
-                members: 0,
-            })
-            .collect();
-        walk.run(task, &mut sinks)?;
-        answer.cost.passes += 1;
-        let bytes = sinks.iter().map(|sink| sink.table.peak_bytes() + sink.strings.bytes).sum();
-        answer.cost.peak_bytes = answer.cost.peak_bytes.max(bytes);
-        if first == 0 {
-            answer.matches = sinks.iter().map(|sink| sink.matches).sum();
-            answer.members = sinks.iter().map(|sink| sink.members).sum();
-        }
-        let mut sinks = sinks.into_iter();
-        let Some(mut all) = sinks.next() else { break };
-        for other in sinks {
-            all.table.merge(&other.table, &range);
-            for (bytes, count) in other.strings.counts {
-                all.strings.add(&bytes, count, &range);
-            }
-        }
-        for (value, count) in all.table.counts() {
-            top.offer(value, count)?;
+        let new = || Strings { counts: HashMap::new(), bytes: 0, most_bytes: means.table_bytes, first, range: &range };
+        let mut all: Vec<_> = (0..means.threads).map(|_| new()).collect();
+        find.run(&walk, task, all.iter_mut().map(Out::<Strings<'_>>::Strings).collect())?;
+        cost.passes += 1;
+        cost.peak_bytes = cost.peak_bytes.max(all.iter().map(|strings| strings.bytes).sum());
+        let mut all = all.into_iter();
+        let Some(mut sum) = all.next() else { break };
+        for (bytes, count) in all.flat_map(|strings| strings.counts) {
+            sum.add(&bytes, count);
         }
         let last = range.last();
-        let new = all.strings.counts.into_iter().filter(|(bytes, _)| hash(bytes) <= last);
-        strings.extend(new.map(|(bytes, count)| StringCount { bytes: bytes.into(), count }));
+        let settled = sum.counts.into_iter().filter(|(bytes, _)| hash(bytes) <= last);
+        strings.extend(settled.map(|(bytes, count)| StringCount { bytes: bytes.into(), count }));
         strings.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.bytes.cmp(&b.bytes)));
-        strings.truncate(usize::try_from(search.n).unwrap_or(usize::MAX));
+        strings.truncate(usize::try_from(find.search.n).unwrap_or(usize::MAX));
         let held: u64 = strings.iter().map(|string| Strings::cost(&string.bytes)).sum();
         if held > means.result_bytes {
             return Err(Error::Results { needed: held.saturating_mul(4) });
@@ -177,17 +189,16 @@ fn search_parts(parts: Parts<'_>, search: &Search, means: Means, task: &Task) ->
             None => break,
         }
     }
-    answer.top = top.finish();
-    answer.strings = strings;
-    Ok(answer)
+    Ok(strings)
 }
 
 /// Counts of strings whose hash lies in the pass's range.
-struct Strings {
+struct Strings<'a> {
     counts: HashMap<Box<[u8]>, u64>,
     bytes: u64,
     most_bytes: u64,
     first: u64,
+    range: &'a Range,
 }
 
 /// FNV-1a with a final mix: which pass a string belongs to.
@@ -198,15 +209,15 @@ fn hash(bytes: &[u8]) -> u64 {
     super::table::mix(sum)
 }
 
-impl Strings {
+impl Strings<'_> {
     /// What an entry takes: key, count, control bytes and spare room of the map, allocator headers.
     fn cost(bytes: &[u8]) -> u64 {
         bytes.len() as u64 + 96
     }
 
-    fn add(&mut self, bytes: &[u8], count: u64, range: &Range) {
+    fn add(&mut self, bytes: &[u8], count: u64) {
         let hash_of_new = hash(bytes);
-        if hash_of_new < self.first || hash_of_new > range.last() {
+        if hash_of_new < self.first || hash_of_new > self.range.last() {
             return;
         }
         if let Some(sum) = self.counts.get_mut(bytes) {
@@ -219,7 +230,7 @@ impl Strings {
             let mut hashes: Vec<u64> = self.counts.keys().map(|bytes| hash(bytes)).collect();
             let middle = (hashes.len() - 1) / 2;
             let (_, half, _) = hashes.select_nth_unstable(middle);
-            let last = range.last.fetch_min(*half, std::sync::atomic::Ordering::Relaxed).min(*half);
+            let last = self.range.last.fetch_min(*half, Ordering::Relaxed).min(*half);
             self.counts.retain(|bytes, _| hash(bytes) <= last);
             self.counts.shrink_to_fit();
             self.bytes = self.counts.keys().map(|bytes| Strings::cost(bytes)).sum();
@@ -227,25 +238,78 @@ impl Strings {
     }
 }
 
-struct Finder<'a> {
+/// A sink that takes no words, for where the strings are taken.
+impl Sink for Strings<'_> {
+    fn words(&mut self, _: Place, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn zeros(&mut self, _: Place, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// What is looked for, and how much of it the last whole walk found.
+pub(super) struct Find<'a> {
     parts: Parts<'a>,
-    search: Search,
-    isa: Isa,
+    pub(super) search: Search,
+    pub(super) isa: Isa,
     /// The word that is looked for, as this machine loads it.
     raw: u64,
     width: u64,
-    range: &'a Range,
-    table: Table,
-    strings: Strings,
-    /// Byte offsets of the matches in the bytes at hand.
-    positions: Vec<u32>,
-    /// Bytes of members that lie elsewhere.
-    window: Vec<u8>,
-    matches: u64,
-    members: u64,
+    /// Bytes that are searched at once.
+    group_bytes: usize,
+    /// Bytes of members that lie elsewhere which are read at once.
+    window_bytes: usize,
+    matches: AtomicU64,
+    members: AtomicU64,
 }
 
-impl Finder<'_> {
+/// Where the members go.
+pub(super) enum Out<'a, S> {
+    Nothing,
+    /// Each value as a word of 8 bytes, in this machine's byte order.
+    Values(&'a mut S),
+    Strings(&'a mut S),
+}
+
+impl Find<'_> {
+    /// One walk, a finder for each of `outs`.
+    fn run(&self, walk: &Walk<'_>, task: &Task, outs: Vec<Out<'_, Strings<'_>>>) -> Result<(), Error> {
+        self.run_into(walk, task, outs, |strings, bytes| strings.add(bytes, 1))
+    }
+
+    /// One walk that gives the values to `sinks` as if they were the words.
+    pub(super) fn run_values<S: Sink>(&self, walk: &Walk<'_>, task: &Task, sinks: &mut [S]) -> Result<(), Error> {
+        self.run_into(walk, task, sinks.iter_mut().map(Out::Values).collect(), |_, _| ())
+    }
+
+    fn run_into<S: Sink>(
+        &self,
+        walk: &Walk<'_>,
+        task: &Task,
+        outs: Vec<Out<'_, S>>,
+        string: fn(&mut S, &[u8]),
+    ) -> Result<(), Error> {
+        let finder = |out| Finder {
+            find: self,
+            out,
+            string,
+            positions: Vec::new(),
+            window: Vec::new(),
+            values: Vec::new(),
+            matches: 0,
+            members: 0,
+        };
+        let mut finders: Vec<_> = outs.into_iter().map(finder).collect();
+        walk.run(task, &mut finders)?;
+        if walk.every == 1 {
+            self.matches.store(finders.iter().map(|finder| finder.matches).sum(), Ordering::Relaxed);
+            self.members.store(finders.iter().map(|finder| finder.members).sum(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// The part's words in bytes, leftover bytes not included, and all its words, they included.
     fn part_bytes(&self, part: usize) -> (u64, u64) {
         let size = self.parts.size_bytes(part);
@@ -266,14 +330,32 @@ impl Finder<'_> {
         };
         fits.then_some(start)
     }
+}
 
-    fn count(&mut self, member: Member, bytes: &[u8]) {
+struct Finder<'a, S> {
+    find: &'a Find<'a>,
+    out: Out<'a, S>,
+    /// Takes a string.
+    string: fn(&mut S, &[u8]),
+    /// Byte offsets of the matches in the bytes at hand.
+    positions: Vec<u32>,
+    /// Bytes of members that lie elsewhere.
+    window: Vec<u8>,
+    /// Values that were found, for the sink.
+    values: Vec<u8>,
+    matches: u64,
+    members: u64,
+}
+
+impl<S: Sink> Finder<'_, S> {
+    /// Takes a member; what of it lies behind the last whole word is missing, and reads as 0.
+    fn take(&mut self, member: Member, bytes: &[u8]) {
         self.members += 1;
-        match member {
-            Member::Bits(_) => {
+        match (&mut self.out, member) {
+            (Out::Values(_), Member::Bits(_)) => {
                 let size = (member.size_bytes() as usize).min(8);
                 let mut raw = [0; 8];
-                let value = match self.search.target.order {
+                let value = match self.find.search.target.order {
                     ByteOrder::Little => {
                         raw.iter_mut().zip(bytes).take(size).for_each(|(to, from)| *to = *from);
                         u64::from_le_bytes(raw)
@@ -283,26 +365,48 @@ impl Finder<'_> {
                         u64::from_be_bytes(raw)
                     }
                 };
-                self.table.add(value, 1, self.range);
+                self.values.extend_from_slice(&value.to_ne_bytes());
             }
-            Member::CString { .. } => {
+            (Out::Strings(strings), Member::CString { .. }) => {
                 let size = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-                self.strings.add(bytes.get(..size).unwrap_or_default(), 1, self.range);
+                (self.string)(strings, bytes.get(..size).unwrap_or_default());
             }
+            _ => {}
         }
     }
 
-    /// Reads the members of the matches at `positions` of the bytes at `place`.
+    /// The value of a member that lies in `bytes`, with 8 bytes from its start on; where that is so, it fits its part.
+    #[inline(always)]
+    fn value_within(target: Target, size: u64, bytes: &[u8], start: usize) -> Option<u64> {
+        let raw = bytes.get(start..)?.first_chunk()?;
+        let unused_bits = 64 - 8 * size as u32;
+        Some(match target.order {
+            ByteOrder::Little => u64::from_le_bytes(*raw) & (u64::MAX >> unused_bits),
+            ByteOrder::Big => u64::from_be_bytes(*raw) >> unused_bits,
+        })
+    }
+
+    /// Takes the members of the matches at `positions` of `bytes`, which lie at `place`.
     fn members(&mut self, place: Place, bytes: &[u8], at: MemberAt) -> Result<(), Error> {
-        let (whole, padded) = self.part_bytes(place.part);
+        let (whole, padded) = self.find.part_bytes(place.part);
         let size = at.member.size_bytes();
         let piece_end = place.offset + bytes.len() as u64;
         let positions = std::mem::take(&mut self.positions);
         let mut window = std::mem::take(&mut self.window);
+        let takes_values = matches!((&self.out, at.member), (Out::Values(_), Member::Bits(_)));
+        let target = self.find.search.target;
+        let offset = isize::try_from(at.offset).ok().filter(|_| takes_values);
         // What is in the window now, as offsets in the part.
         let mut held = 0..0;
         for (index, position) in positions.iter().enumerate() {
-            let Some(start) = self.member_start(at, place.offset + u64::from(*position), padded) else { continue };
+            let near = offset.and_then(|offset| (*position as usize).checked_add_signed(offset));
+            if let Some(value) = near.and_then(|start| Self::value_within(target, size, bytes, start)) {
+                self.members += 1;
+                self.values.extend_from_slice(&value.to_ne_bytes());
+                continue;
+            }
+            let start = self.find.member_start(at, place.offset + u64::from(*position), padded);
+            let Some(start) = start else { continue };
             let end = start.saturating_add(size).min(whole);
             let member = if start >= place.offset && end <= piece_end {
                 bytes.get((start - place.offset) as usize..end.max(start).saturating_sub(place.offset) as usize)
@@ -311,49 +415,51 @@ impl Finder<'_> {
                     // All that the rest of the matches need, but not more than a piece.
                     let last = positions.get(index..).and_then(|rest| rest.last()).copied().unwrap_or(*position);
                     let far = start.saturating_add(u64::from(last - position)).saturating_add(size);
-                    let far = far.min(start.saturating_add(self.window_bytes() as u64 + size)).min(whole).max(start);
+                    let far = far.min(start.saturating_add(self.find.window_bytes as u64 + size)).min(whole).max(start);
                     window.resize((far - start) as usize, 0);
-                    self.parts.read(place.part, start, &mut window)?;
+                    self.find.parts.read(place.part, start, &mut window)?;
                     held = start..far;
                 }
                 let from = (start - held.start) as usize;
                 window.get(from..from + end.saturating_sub(start) as usize)
             };
             // What lies behind the last whole word reads as 0.
-            let member = member.unwrap_or_default();
-            self.count(at.member, member);
+            self.take(at.member, member.unwrap_or_default());
         }
         self.positions = positions;
         self.window = window;
+        if let Out::Values(sink) = &mut self.out {
+            sink.words(place, &self.values)?;
+        }
+        self.values.clear();
         Ok(())
-    }
-
-    fn window_bytes(&self) -> usize {
-        super::source::PIECE_BYTES.min(self.table.peak_bytes() as usize * 4)
     }
 }
 
-impl Sink for Finder<'_> {
+impl<S: Sink> Sink for Finder<'_, S> {
     fn words(&mut self, place: Place, bytes: &[u8]) -> Result<(), Error> {
-        self.table.follow(self.range);
-        self.positions.clear();
-        super::kernel::find_matches(self.isa, self.width, bytes, self.raw, &mut self.positions);
-        self.matches += self.positions.len() as u64;
-        match self.search.member {
-            Some(at) if !self.positions.is_empty() => self.members(place, bytes, at),
-            _ => Ok(()),
+        let (isa, width, group_bytes) = (self.find.isa, self.find.width, self.find.group_bytes);
+        for (group, start) in bytes.chunks(group_bytes).zip((0..).step_by(group_bytes)) {
+            self.positions.clear();
+            super::kernel::find_matches(isa, width, group, self.find.raw, &mut self.positions);
+            self.matches += self.positions.len() as u64;
+            if let Some(at) = self.find.search.member.filter(|_| !self.positions.is_empty()) {
+                self.positions.iter_mut().for_each(|position| *position += start);
+                self.members(place, bytes, at)?;
+            }
         }
+        Ok(())
     }
 
     fn zeros(&mut self, place: Place, count: u64) -> Result<(), Error> {
-        if self.search.value != 0 {
+        if self.find.search.value != 0 {
             return Ok(());
         }
         // Only the leftover bytes: holes are read.
         self.matches += count;
         self.positions.clear();
         self.positions.push(0);
-        match self.search.member {
+        match self.find.search.member {
             Some(at) => self.members(place, &[], at),
             None => Ok(()),
         }

@@ -372,6 +372,32 @@ fn each_way_of_counting_is_exact() {
     }
 }
 
+/// Members go the same ways: few values, values that hardly repeat, ties.
+#[test]
+fn members_of_any_distribution_are_exact() {
+    let distributions: [(&str, fn(u64) -> u64); 4] = [
+        ("a state", |i| [1, 1, 1, 1, 2, 2, 3, 0][i as usize % 8]),
+        ("all different", mixed),
+        ("each twice", |i| mixed(i / 2)),
+        ("some hot", |i| if i.is_multiple_of(3) { mixed(i) } else { mixed(i) % 40 }),
+    ];
+    for (name, value) in distributions {
+        let values: Vec<u64> = (0..40_000).flat_map(|i| [7, value(i) ^ u64::from(i == 39_999)]).collect();
+        let bytes = words(&values, 8);
+        for (isa, n) in Isa::ALL.into_iter().zip([1, 10, 3000]) {
+            for (size, threads, budget) in [(8, 2, 64 << 20), (4, 1, 64 << 20), (8, 2, 3 << 20)] {
+                let member = Some(MemberAt { offset: 8, member: Member::Bits(size) });
+                let search = Search { value: 7, member, n, target: Target::LITTLE_8, tail: Tail::Zero, isa: Some(isa) };
+                let counts = members(Kind::Slices, &bytes, &search, &task(threads, budget)).unwrap();
+                let top: Vec<_> = counts.top.iter().map(|count| (count.value, count.count)).collect();
+                let (matches, known) = naive_members(&bytes, &search);
+                assert_eq!((counts.matches, counts.members, top), (matches, matches, known), "{name} {isa:?} {size}");
+                assert!(counts.cost.peak_bytes <= budget, "{name}: {:?}", counts.cost);
+            }
+        }
+    }
+}
+
 /// More results than the front holds, few enough to be told by a look at a part of the words: one pass.
 #[test]
 fn the_words_of_warm_counters_are_counted_one_by_one() {

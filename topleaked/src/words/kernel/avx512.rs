@@ -284,6 +284,26 @@ pub(super) fn survivors<const W: usize>(bytes: &[u8], front: &Front, filter: &Fi
     found
 }
 
+/// See [`super::matches_body`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+#[inline]
+pub(super) fn matches<const W: usize>(bytes: &[u8], wanted: u64, out: &mut Vec<u32>) {
+    let key = _mm512_set1_epi64(wanted as i64);
+    let blocks = bytes.chunks_exact(BLOCK * W);
+    let rest = blocks.remainder();
+    for (number, block) in blocks.enumerate() {
+        let mut hits = 0u64;
+        for (at, words) in load_block::<W>(block).into_iter().enumerate() {
+            hits |= u64::from(_mm512_cmpeq_epi64_mask(words, key)) << (8 * at);
+        }
+        super::push_hits::<W>(hits, number * BLOCK * W, out);
+    }
+    let done = bytes.len() - rest.len();
+    let before = out.len();
+    super::matches_body::<W>(rest, wanted, out);
+    out.iter_mut().skip(before).for_each(|position| *position += done as u32);
+}
+
 /// See [`super::between_body`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 #[inline]

@@ -304,7 +304,8 @@ impl<'a> Counter<'a> {
             return Ok(());
         }
         let slots_of = |words: usize| (words + words / 2).next_power_of_two();
-        let table_bytes = self.table_bytes;
+        // The slots may take one half, and what comes before them the other.
+        let table_bytes = self.table_bytes / 2;
         let fits = |slots: usize, words: usize| (slots * 16 + words * 8) as u64 <= table_bytes;
         // Where there are enough results, a word that occurs but once hardly matters, and most words occur but once.
         if self.floor.count > 0 && fits(words.next_power_of_two() / 8, words) {

@@ -375,7 +375,8 @@ fn each_way_of_counting_is_exact() {
 /// Members go the same ways: few values, values that hardly repeat, ties.
 #[test]
 fn members_of_any_distribution_are_exact() {
-    let distributions: [(&str, fn(u64) -> u64); 4] = [
+    type Value = fn(u64) -> u64;
+    let distributions: [(&str, Value); 4] = [
         ("a state", |i| [1, 1, 1, 1, 2, 2, 3, 0][i as usize % 8]),
         ("all different", mixed),
         ("each twice", |i| mixed(i / 2)),

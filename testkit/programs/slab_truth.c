@@ -127,8 +127,15 @@ static __attribute__((noinline)) void work(uintptr_t number) {
     }
 }
 
+/* What calls left below the frames in use may become part of a later frame, unwritten. */
+static __attribute__((noinline)) void scrub(void) {
+    volatile char dead[65536];
+    for (size_t at = 0; at < sizeof dead; at++) dead[at] = 0;
+}
+
 static void *thread_main(void *argument) {
     work((uintptr_t)argument);
+    scrub();
     pthread_barrier_wait(&barrier);
     for (;;) pause();
     return NULL;
@@ -149,14 +156,9 @@ static void threads(void) {
     for (uintptr_t at = 1; at < THREADS; at++)
         if (pthread_create(&thread, NULL, thread_main, (void *)at)) _exit(3);
     work(0);
+    scrub();
     pthread_barrier_wait(&barrier);
     usleep(50000);
-}
-
-/* Dead stack below the frames of main may hold what was let go. */
-static __attribute__((noinline)) void scrub(void) {
-    volatile char dead[65536];
-    for (size_t at = 0; at < sizeof dead; at++) dead[at] = 0;
 }
 
 int main(int count, char **arguments) {

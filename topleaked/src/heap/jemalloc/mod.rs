@@ -62,6 +62,7 @@ struct Copy {
     extents: Vec<Extent>,
     fields: &'static Fields,
     classes: Classes,
+    large: LargeSizes,
     /// How many of the slabs looked at fit layout and classes.
     proof: (usize, usize),
     books: Books,
@@ -81,7 +82,8 @@ impl Walk for JemallocWalk<'_> {
         let mut runs = Vec::new();
         for (copy, id) in self.copies.iter_mut().zip(first.0..) {
             let parts: Vec<&[Extent]> = copy.extents.chunks(PART_EXTENTS).collect();
-            let slabs = Slabs { reader, geometry: copy.tree.geometry, fields: copy.fields, classes: &copy.classes };
+            let geometry = copy.tree.geometry;
+            let slabs = Rules { reader, geometry, fields: copy.fields, classes: &copy.classes, large: copy.large };
             let done = in_parallel(&parts, task, |part| {
                 let mut runs = Runs::new(AllocatorId(id));
                 let mut log = Log::default();
@@ -133,6 +135,7 @@ impl Copy {
         let mut log = Log::default();
         let extents = tree.extents(reader, &mut log);
         let (fields, classes, proof) = vote(reader, tree.geometry, &extents)?;
+        let large = LargeSizes::of(&extents, tree.geometry, fields, &classes);
         let mut books = Books::default();
         let huge_shift = tree.geometry.huge_shift;
         let nodes = tree.nodes.iter().copied().chain(tree.leaves.iter().map(|leaf| leaf.address));
@@ -140,7 +143,7 @@ impl Copy {
             books.add(reader, inside, huge_shift);
         }
         books.assign_arenas(reader);
-        Some(Copy { tree, extents, fields, classes, proof, books, log, settled: Settled::default() })
+        Some(Copy { tree, extents, fields, classes, large, proof, books, log, settled: Settled::default() })
     }
 }
 
@@ -155,7 +158,7 @@ fn vote(
     for fields in &FIELDS {
         for quantum_shift in QUANTUM_SHIFTS {
             let classes = Classes::new(quantum_shift, geometry.page_shift);
-            let rules = Slabs { reader, geometry, fields, classes: &classes };
+            let rules = Rules { reader, geometry, fields, classes: &classes, large: LargeSizes::Classes };
             // An extent that was a slab keeps the mark when it is given back.
             let active = slabs.iter().filter(|slab| fields.state(slab.bits) == ExtentState::Active);
             let (fitting, all) = active.fold((0, 0), |(fit, all), slab| (fit + usize::from(rules.fits(slab)), all + 1));
@@ -167,16 +170,46 @@ fn vote(
     best
 }
 
+/// The usable size of a large allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LargeSizes {
+    /// Its class's.
+    Classes,
+    /// Its extent's, without so many bytes of room to move it in: from 5.3.1 on unless an option says otherwise.
+    Pages(u64),
+}
+
+impl LargeSizes {
+    /// By classes, unless an extent is too small for its class, and yet too large for the class before.
+    fn of(extents: &[Extent], geometry: &Geometry, fields: &Fields, classes: &Classes) -> LargeSizes {
+        let large = |extent: &&Extent| {
+            !Fields::is_slab(extent.bits)
+                && fields.state(extent.bits) == ExtentState::Active
+                && classes.slab_size(fields.class(extent.bits)).is_none()
+        };
+        let is_moved = extents.iter().filter(large).any(|extent| extent.address != extent.base);
+        let pad = if is_moved { geometry.page() } else { 0 };
+        let by_pages = extents.iter().filter(large).any(|extent| {
+            let class = fields.class(extent.bits);
+            let (size, before) = (classes.size(class), class.checked_sub(1).and_then(|class| classes.size(class)));
+            let usable = extent.size.saturating_sub(pad);
+            size.is_some_and(|size| usable < size) && before.is_some_and(|before| usable > before)
+        });
+        if by_pages { LargeSizes::Pages(pad) } else { LargeSizes::Classes }
+    }
+}
+
 /// The rules by which extents are read.
 #[derive(Clone, Copy)]
-struct Slabs<'a> {
+struct Rules<'a> {
     reader: Reader<'a>,
     geometry: &'static Geometry,
     fields: &'static Fields,
     classes: &'a Classes,
+    large: LargeSizes,
 }
 
-impl Slabs<'_> {
+impl Rules<'_> {
     /// Whether a slab is consistent: filled by its regions, as many bits set as it counts free ones.
     fn fits(&self, slab: &Extent) -> bool {
         let Some((size, regions)) = self.regions(slab) else { return false };
@@ -215,7 +248,11 @@ impl Slabs<'_> {
                 // It may begin some cache lines into its first page.
                 let most = extent.base + extent.size - extent.address;
                 let class = self.fields.class(extent.bits);
-                let size = self.classes.size(class).filter(|size| *size <= most);
+                let size = match self.large {
+                    LargeSizes::Pages(pad) if self.classes.slab_size(class).is_none() => extent.size.checked_sub(pad),
+                    _ => self.classes.size(class),
+                };
+                let size = size.filter(|size| (1..=most).contains(size));
                 if size.is_none() || !extent.address.is_multiple_of(8) {
                     log.note(DamageKind::Header, extent.record, extent.bits, None);
                 }

@@ -58,7 +58,8 @@ fn structs_of_c_are_named() {
         assert_counts(
             &found,
             &[
-                ("item", 5000 + 1 + 600),
+                ("item", 5000 + 1 + 600 + 70),
+                ("stream", 70),
                 ("owner", 40),
                 ("leaf", 1023),
                 ("entry *[]", 1),

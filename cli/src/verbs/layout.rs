@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use topleaked::image::{Backing, Image, OpenOptions, SearchPaths, open_regular};
 use topleaked::report::{LayoutView, Layouts, Report, SafeText};
+use topleaked::session::Session;
 use topleaked::task::{Diagnostic, Task};
 use topleaked::types::{DebugInfo, DebugInput, Found, TypeName, Types};
 
@@ -26,7 +27,7 @@ pub(super) struct LayoutVerb {
     /// A core dump, or a program or library with debug information
     #[arg(value_name = "CORE|EXE")]
     input: PathBuf,
-    /// The type: Client, net::Client, 'std::vector<int>'
+    /// The type: Client, net::Client, 'std::vector<int>'; or the size of allocations of no known type: 48
     #[arg(value_name = "TYPE")]
     name: String,
     /// Shows the members of members too
@@ -53,44 +54,56 @@ impl Verb for LayoutVerb {
     const ABOUT: &'static str = "Shows a type's members, offsets, sizes and holes";
     const EXAMPLES: &'static str = "  topleaked layout app.core net::Client           its members, holes and padding
   topleaked layout ./app Client --expand          from a program with debug information
-  topleaked layout app.core client --json         for other programs";
+  topleaked layout stripped.core 48 --json        from the objects' values, where nothing else tells";
 
     fn run(self) -> anyhow::Result<Exit> {
         let task = self.means.task();
         let name = TypeName::parse(&self.name).with_context(|| format!("`{}` is no name of a type", self.name))?;
-        let (info, mut diagnostics) = self.open(&task)?;
-        diagnostics.extend(info.diagnostics().iter().cloned());
-        if info.is_empty() {
-            bail!("{}", nothing(&self.input, &diagnostics));
-        }
-        let found = info.find_type(&name, &task);
-        let mut types = Types::new(info);
-        let views = self.views(&mut types, &found, &task)?;
-        let complete = diagnostics.is_empty();
-        let mut report = Report::new(Self::NAME, OsString::from(&self.input), Layouts { types: views })
-            .with_diagnostics(diagnostics);
-        report.complete = complete;
-        output::print_report(&report, self.json)?;
-        Ok(Exit::Answered)
-    }
-}
-
-impl LayoutVerb {
-    /// The debug information of a dump's modules, or of the file itself.
-    fn open(&self, task: &Task) -> anyhow::Result<(DebugInfo, Vec<Diagnostic>)> {
         let file = open_regular(&self.input)
             .map_err(|refusal| anyhow::anyhow!("cannot open {}: {refusal:?}", self.input.display()))?;
         let file = Backing::map(file).with_context(|| format!("cannot map {}", self.input.display()))?;
         if DebugInput::is_object_file(&file) {
             let label = label_of(&self.input);
             let input = DebugInput { label, path: Some(self.input.clone()), file: Arc::new(file), bias: 0 };
-            return Ok((DebugInfo::open(vec![input]), Vec::new()));
+            return self.answer(DebugInfo::open(vec![input]), Vec::new(), &name, None, &task);
         }
         drop(file);
         let search =
             SearchPaths { exe: self.exe.clone(), sysroot: self.sysroot.clone(), symbol_dirs: self.symbols.clone() };
-        let image = Image::open(&self.input, &OpenOptions { search }, task)?;
-        Ok((DebugInfo::of_image(&image), image.diagnostics().to_vec()))
+        let options = OpenOptions { search };
+        let image = Image::open(&self.input, &options, &task)?;
+        let session = Session::new(&image, &options, &task);
+        self.answer(DebugInfo::of_image(&image), image.diagnostics().to_vec(), &name, Some(&session), &task)
+    }
+}
+
+impl LayoutVerb {
+    /// What debug information says; without it, what the objects of a dump say.
+    fn answer(
+        &self,
+        info: DebugInfo,
+        mut diagnostics: Vec<Diagnostic>,
+        name: &TypeName,
+        session: Option<&Session<'_>>,
+        task: &Task,
+    ) -> anyhow::Result<Exit> {
+        diagnostics.extend(info.diagnostics().iter().cloned());
+        let is_empty = info.is_empty();
+        let found = info.find_type(name, task);
+        let inferred = match session {
+            Some(session) if found.names.is_empty() => Layouts::inferred(session, &self.name).ok().flatten(),
+            _ => None,
+        };
+        let layouts = match inferred {
+            Some(layouts) => layouts,
+            None if is_empty => bail!("{}", nothing(&self.input, &diagnostics)),
+            None => Layouts { types: self.views(&mut Types::new(info), &found, task)? },
+        };
+        let complete = diagnostics.is_empty();
+        let mut report = Report::new(Self::NAME, OsString::from(&self.input), layouts).with_diagnostics(diagnostics);
+        report.complete = complete;
+        output::print_report(&report, self.json)?;
+        Ok(Exit::Answered)
     }
 
     fn views(&self, types: &mut Types, found: &Found, task: &Task) -> anyhow::Result<Vec<LayoutView>> {

@@ -7,6 +7,7 @@ pub mod contrast;
 mod fields;
 pub mod filter;
 mod groups;
+mod inferred;
 mod leaks;
 mod pieces;
 mod reading;
@@ -17,6 +18,7 @@ mod usage;
 
 pub use fields::{FieldMember, FieldValue, FieldsQuestion, Meaning};
 pub use groups::{GroupKey, Grouping};
+pub use inferred::{InferredMember, Pointed, PointsTo, Role, TimeUnit, infer_layout};
 pub use leaks::{ClusterGroup, LargeCluster, LeakSummary};
 pub use pieces::MemoryPieces;
 pub use reading::{Reader, Reading, WordKind};

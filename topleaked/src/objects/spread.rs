@@ -9,6 +9,7 @@
 //! a handle behind a pointer to its first member), where the declared type fits by chance.
 
 mod fit;
+mod owners;
 mod plan;
 mod scan;
 
@@ -22,6 +23,7 @@ use crate::task::Task;
 use crate::types::{Confidence, PointerTarget, TypeId, Types, Variable};
 
 use fit::fit;
+use owners::Owners;
 use plan::{Plan, Plans};
 use scan::Scan;
 
@@ -31,6 +33,9 @@ const BATCH: usize = 1 << 20;
 const SMALL: usize = 2048;
 /// Doubtful proposals that wait for their turn; further ones are forgotten.
 const MOST_PENDING: usize = 1 << 24;
+
+/// Times that all allocations are looked at for what they begin with.
+const MOST_OWNER_ROUNDS: usize = 4;
 
 /// Where types spread from, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -135,19 +140,27 @@ pub fn spread(ground: &SpreadGround<'_>, types: &mut Types, column: &[AtomicU32]
     work.finish()
 }
 
+/// The allocations of a table in parts of one batch.
+fn ranges(count: usize) -> impl Iterator<Item = std::ops::Range<u32>> {
+    let end = u32::try_from(count).unwrap_or(u32::MAX);
+    (0..end).step_by(BATCH).map(move |at| at..at.saturating_add(BATCH as u32).min(end))
+}
+
 /// What is read for proposals.
 enum Source<'s> {
     Variables(&'s [(Addr, u32)]),
     /// Allocations by number, all of which may be seeds.
     Range(std::ops::Range<u32>),
     Allocations(&'s [u32]),
+    /// Allocations by number, which may begin with a pointer to a variable.
+    Owners(std::ops::Range<u32>, &'s Owners),
 }
 
 impl Source<'_> {
     fn len(&self) -> usize {
         match self {
             Source::Variables(variables) => variables.len(),
-            Source::Range(range) => range.len(),
+            Source::Range(range) | Source::Owners(range, _) => range.len(),
             Source::Allocations(list) => list.len(),
         }
     }
@@ -185,16 +198,31 @@ impl Work<'_> {
             self.round(&Source::Variables(part), false);
         }
         if self.seeds.iter().any(Option::is_some) {
-            let mut at = 0u32;
-            let end = self.codes.len() as u32;
-            while at < end && !self.task.progress.is_cancelled() {
-                let next = at.saturating_add(BATCH as u32).min(end);
-                self.round(&Source::Range(at..next), false);
-                self.task.progress.advance(u64::from(next - at));
-                at = next;
+            for range in ranges(self.codes.len()) {
+                if self.task.progress.is_cancelled() {
+                    break;
+                }
+                let count = range.len() as u64;
+                self.round(&Source::Range(range), false);
+                self.task.progress.advance(count);
             }
         }
         self.drain(false);
+        // What is found there may bring up types that begin so in turn.
+        for _ in 0..MOST_OWNER_ROUNDS {
+            let plans = self.plans.len();
+            let owners = Owners::new(&variables, self.plans.list());
+            if owners.is_empty() || self.task.progress.is_cancelled() {
+                break;
+            }
+            for range in ranges(self.codes.len()) {
+                self.round(&Source::Owners(range, &owners), false);
+            }
+            self.drain(false);
+            if self.plans.len() == plans {
+                break;
+            }
+        }
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_unstable();
         pending.dedup();
@@ -253,6 +281,11 @@ impl Work<'_> {
                     Source::Range(range) => {
                         for id in range.start + from as u32..range.start + to as u32 {
                             scan.seed(AllocId(id), &mut out);
+                        }
+                    }
+                    Source::Owners(range, owners) => {
+                        for id in range.start + from as u32..range.start + to as u32 {
+                            owners.propose(&scan, AllocId(id), &mut out);
                         }
                     }
                     Source::Allocations(list) => {

@@ -4,9 +4,11 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::insight::InferredMember;
 use crate::types::{FoundLayout, Layout, Row, RowKind, TypeId, TypeKind, Types};
 
-use super::{Answer, Look, SafeText};
+use super::inferred::says;
+use super::{Answer, Grouped, Look, SafeText};
 
 /// Enumerators that are shown.
 const MOST_ENUMERATORS: usize = 200;
@@ -51,6 +53,9 @@ pub struct LayoutView {
     pub hole_bytes: u64,
     /// Unused bytes at the end.
     pub padding_bytes: u64,
+    /// The objects in use from which it was found out, where no debug information tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
 }
 
 /// One row of a layout.
@@ -81,6 +86,9 @@ pub struct MemberView {
     /// The compiler added it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub artificial: bool,
+    /// What its values say of it, where no debug information does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
     /// As it would stand in the source.
     #[serde(skip)]
     declaration: String,
@@ -123,6 +131,26 @@ impl LayoutView {
             holes: if is_shown { outline.holes } else { 0 },
             hole_bytes: if is_shown { outline.hole_bytes } else { 0 },
             padding_bytes: if is_shown { outline.padding_bytes } else { 0 },
+            objects: None,
+        }
+    }
+
+    /// A layout that objects alone tell.
+    pub(super) fn inferred(name: String, objects: u64, members: Vec<MemberView>) -> LayoutView {
+        LayoutView {
+            name,
+            kind: "inferred",
+            size: None,
+            align: None,
+            modules: Vec::new(),
+            units: 0,
+            target: None,
+            members,
+            enumerators: Vec::new(),
+            holes: 0,
+            hole_bytes: 0,
+            padding_bytes: 0,
+            objects: Some(objects),
         }
     }
 }
@@ -185,10 +213,28 @@ impl MemberView {
             bit_offset: row.bits.map(|bits| bits.offset),
             bit_size: row.bits.map(|bits| bits.size),
             artificial: row.artificial,
+            says: None,
             declaration: match row.kind {
                 RowKind::Field => types.declaration(row.ty, row.name.as_deref().unwrap_or_default()),
                 _ => String::new(),
             },
+        }
+    }
+
+    /// A member that the values of `objects` objects tell.
+    pub(super) fn inferred(member: &InferredMember, objects: usize) -> MemberView {
+        MemberView {
+            kind: "field",
+            depth: 0,
+            name: None,
+            ty: Some(member.type_name()),
+            offset: Some(member.offset),
+            size: Some(member.width),
+            bit_offset: None,
+            bit_size: None,
+            artificial: false,
+            says: Some(says(member, objects)),
+            declaration: String::new(),
         }
     }
 
@@ -248,6 +294,15 @@ impl Answer for Layouts {
 impl LayoutView {
     fn write_human(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let name = SafeText::from(&*self.name);
+        if let Some(objects) = self.objects {
+            writeln!(out, "{name}: no debug information; from {} objects in use", Grouped(objects))?;
+            for member in &self.members {
+                let (ty, says) = (member.ty.as_deref().unwrap_or_default(), member.says.as_deref().unwrap_or_default());
+                let offset = format!("+{:#x}", member.offset.unwrap_or(0));
+                writeln!(out, "    {offset:<6} {ty:<9} {}", SafeText::from(says))?;
+            }
+            return Ok(());
+        }
         let modules = self.modules.join(", ");
         let from = SafeText::from(&*modules);
         let units = if self.units == 1 { "1 unit".to_owned() } else { format!("{} units", self.units) };

@@ -30,6 +30,7 @@ mod explain;
 mod fields;
 mod heap;
 mod hex;
+mod inferred;
 mod info;
 mod json;
 mod layout;

@@ -16,6 +16,8 @@ struct square { struct item *item; struct square *next; long c, d, e; };
 union shape { struct circle *circle; struct square *square; };
 struct tagged { int tag; union shape shape; };
 struct hidden;
+struct kind { const char *name; void (*close)(void *); };
+struct stream { struct kind *kind; struct item *first; long c[9]; };
 struct twin_a { long x[29]; struct item *p; };
 struct twin_b { long y[30]; };
 
@@ -27,6 +29,9 @@ struct packet *packets;
 struct tagged tagged[8];
 struct hidden *handle;
 void *anything;
+struct kind files = {"files", free}, sockets = {"sockets", free};
+struct stream *known_stream;
+void *streams[70];
 struct twin_a *first_name;
 struct twin_b *second_name;
 struct owner *owners[40];
@@ -90,6 +95,14 @@ int main(void) {
         }
     }
     handle = zeroed(500);
+    /* Behind void *, but each begins with its table of functions. */
+    for (int i = 0; i < 70; i++) {
+        struct stream *stream = zeroed(sizeof *stream);
+        stream->kind = i % 2 ? &files : &sockets;
+        stream->first = zeroed(sizeof(struct item));
+        streams[i] = stream;
+    }
+    known_stream = streams[0];
     /* One object under two names. */
     void *twofold = zeroed(sizeof(struct twin_a));
     first_name = twofold;

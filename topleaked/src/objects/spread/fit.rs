@@ -51,7 +51,7 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
     let bytes = ground.space.bytes_from(ground.table.address(id));
     let bytes = bytes.get(..usize::try_from(usable).ok()?).unwrap_or(bytes);
     let size = usize::try_from(plan.size).ok()?;
-    let rounded = |rest: u64| rest < ROUNDING || rest.saturating_mul(CLASSES) <= usable;
+    let rounded = |rest: u64| is_rounded(rest, usable);
     if plan.tail.is_some() || (rounded(slack) && !(plan.is_row && slack >= plan.size)) {
         let words = look(ground, plans, bytes.get(..size)?, plan);
         return match words {
@@ -80,6 +80,11 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
     // The head of something larger.
     let words = look(ground, plans, bytes.get(..size)?, plan);
     (words.bad == 0).then_some(Fit { form: Form::One, doubtful: true, slack, shown: words.good > 0 })
+}
+
+/// Whether an allocator may have added so many bytes to what was asked for.
+pub(super) fn is_rounded(slack: u64, usable: u64) -> bool {
+    slack < ROUNDING || slack.saturating_mul(CLASSES) <= usable
 }
 
 /// Looks whether the words that would be pointers are.

@@ -76,6 +76,11 @@ impl Scan<'_> {
         self.object(bytes, plan, false, 0, out);
     }
 
+    /// Whether an allocation has no type yet.
+    pub(super) fn is_unknown(&self, id: AllocId) -> bool {
+        self.codes.get(id.0 as usize).is_some_and(|code| code.load(Ordering::Relaxed) == 0)
+    }
+
     /// An allocation that has a type by spreading.
     pub(super) fn allocation(&self, id: AllocId, out: &mut Vec<Proposal>) {
         let code = self.codes.get(id.0 as usize).map_or(0, |code| code.load(Ordering::Relaxed));

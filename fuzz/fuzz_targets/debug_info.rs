@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use topleaked::addr::{ByteOrder, Target};
 use topleaked::image::AddressSpace;
 use topleaked::task::Task;
-use topleaked::types::{DebugInfo, TypeName, Types};
+use topleaked::types::{DebugInfo, NodeKind, PointerTarget, TypeName, Types};
 
 const SECTIONS: [&str; 6] =
     [".debug_info", ".debug_abbrev", ".debug_str", ".debug_types", ".debug_str_offsets", ".debug_line_str"];
@@ -37,6 +37,10 @@ fuzz_target!(|data: &[u8]| {
     let space = AddressSpace::new(Target { order, ..Target::LITTLE_8 });
     for id in ids {
         types.load(id);
+        for target in [PointerTarget::Type(id), PointerTarget::Nodes(NodeKind::Tree, id), PointerTarget::Pointers(id)] {
+            let target = types.canonical_target(target);
+            let _ = (types.pointer_map(target, 8), types.target_name(target));
+        }
         let _ = (types.outline(id, true), types.type_name(id), types.size_bytes(id));
         for leaf in types.leaves(id, &|_, place| place.offset()).list {
             let value = leaf.read(data, &space);

@@ -6,7 +6,7 @@ use testkit::dwarf::{Form, Unit};
 use topleaked::addr::{Addr, ByteOrder, Target};
 use topleaked::image::AddressSpace;
 use topleaked::task::Task;
-use topleaked::types::{DebugInfo, MemberPlace, TypeId, TypeName, Types};
+use topleaked::types::{DebugInfo, MemberPlace, NodeKind, PointerTarget, TypeId, TypeName, Types};
 
 const NAME: u64 = 0x03;
 const BYTE_SIZE: u64 = 0x0b;
@@ -51,6 +51,13 @@ fn ask(abbrev: &[u8], info: &[u8], name: &str) -> Option<(Types, TypeId)> {
             let value = leaf.read(&[0xff; 64], &space);
             types.describe(leaf, &value);
         }
+        for kind in [NodeKind::Tree, NodeKind::Hash, NodeKind::List, NodeKind::Forward] {
+            let nodes = types.canonical_target(PointerTarget::Nodes(kind, id));
+            assert!(types.pointer_map(nodes, 8).slots.len() < 100_000);
+            types.target_name(PointerTarget::NodePointers(kind, id));
+        }
+        let target = types.canonical_target(PointerTarget::Type(id));
+        types.pointer_map(target, 4);
         let _ = types.virtual_base_offset(MemberPlace::InVtable(-24), Addr(0x1000), &space);
     }
     types.variables(&Task::default());
@@ -104,6 +111,33 @@ fn declarations_in_circles_end() {
     unit.close();
     let (types, id) = ask_unit(unit, "Holder").unwrap();
     assert_eq!(types.get(types.get(id).members[0].ty).name, None);
+}
+
+#[test]
+fn abstract_origins_in_circles_end() {
+    const ORIGIN: u64 = 0x31;
+    const VARIABLE: u64 = 0x34;
+    let mut unit = Unit::new();
+    let int = unit.open(BASE, false, &[(NAME, Form::Text("int")), (BYTE_SIZE, Form::Number(4))]);
+    let first = unit.here();
+    // Each is an instance of the other, at an address, and neither says its type; a third is one of itself.
+    let place = [&[3u8][..], &0x1000u64.to_le_bytes()].concat();
+    let size = 1 + 4 + 1 + 9;
+    let second = first + size;
+    unit.open(VARIABLE, false, &[(ORIGIN, Form::Entry(second)), (0x02, Form::Expression(&place))]);
+    assert_eq!(unit.here(), second);
+    unit.open(VARIABLE, false, &[(ORIGIN, Form::Entry(first)), (0x02, Form::Expression(&place))]);
+    let own = unit.here();
+    unit.open(VARIABLE, false, &[(ORIGIN, Form::Entry(own)), (0x02, Form::Expression(&place))]);
+    let own = unit.here();
+    unit.open(STRUCT, false, &[(ORIGIN, Form::Entry(own)), (BYTE_SIZE, Form::Number(8))]);
+    unit.open(STRUCT, true, &[(NAME, Form::Text("Around")), (BYTE_SIZE, Form::Number(8))]);
+    member(&mut unit, "int", int, 0);
+    member(&mut unit, "nameless", own, 0);
+    unit.close();
+    let (mut types, id) = ask_unit(unit, "Around").unwrap();
+    assert_eq!(types.get(types.get(id).members[1].ty).name, None);
+    assert!(types.variables(&Task::default()).is_empty());
 }
 
 #[test]

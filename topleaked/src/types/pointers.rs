@@ -21,6 +21,8 @@ const MOST_SLOTS: usize = 1 << 14;
 const MOST_ELEMENTS: u64 = 16;
 /// Levels of structs in structs.
 const MOST_DEPTH: usize = 24;
+/// Types that are looked at for the alignment of one; few enough to be nested in each other.
+const MOST_ALIGNED: usize = 256;
 /// Members that are looked at for one type.
 const MOST_STEPS: usize = 1 << 16;
 
@@ -141,7 +143,8 @@ impl Types {
                 NodeKind::List => 2,
                 NodeKind::Hash | NodeKind::Forward => 1,
             };
-        let at = head.next_multiple_of(self.alignment(value, MOST_DEPTH).clamp(1, 64));
+        let mut steps = MOST_ALIGNED;
+        let at = head.next_multiple_of(self.alignment(value, &mut steps).clamp(1, 64));
         let inside = self.pointer_map(PointerTarget::Type(value), width);
         let own = PointerTarget::Nodes(kind, value);
         let mut slots: Vec<PointerSlot> = links.iter().map(|link| plain(link * word, own)).collect();
@@ -150,18 +153,19 @@ impl Types {
         PointerMap { size_bytes: size, slots, tail: None, truncated: inside.truncated }
     }
 
-    /// The alignment that a loaded type has for its members.
-    fn alignment(&self, ty: TypeId, depth: usize) -> u64 {
+    /// The alignment that a loaded type has for its members. `steps` are types that may still be looked at.
+    fn alignment(&self, ty: TypeId, steps: &mut usize) -> u64 {
         let layout = self.resolved(ty);
+        let Some(left) = steps.checked_sub(1) else { return 8 };
+        *steps = left;
         if let Some(align) = layout.align {
             return align;
         }
         match &layout.kind {
-            TypeKind::Struct | TypeKind::Class | TypeKind::Union if depth > 0 => {
-                let members = layout.members.iter().take(MOST_ELEMENTS as usize * 4);
-                members.map(|member| self.alignment(member.ty, depth - 1)).max().unwrap_or(1)
+            TypeKind::Struct | TypeKind::Class | TypeKind::Union => {
+                layout.members.iter().map(|member| self.alignment(member.ty, steps)).max().unwrap_or(1)
             }
-            TypeKind::Array { element, .. } if depth > 0 => self.alignment(*element, depth - 1),
+            TypeKind::Array { element, .. } => self.alignment(*element, steps),
             _ => layout.size_bytes.filter(|size| size.is_power_of_two()).unwrap_or(8).min(16),
         }
     }

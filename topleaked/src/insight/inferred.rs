@@ -152,6 +152,16 @@ fn distinct(values: &[u64]) -> usize {
     sorted.len()
 }
 
+/// The value that nearly all have, but not all.
+fn usual(values: &[u64]) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    // What more than half have is in the middle.
+    let middle = *sorted.get(sorted.len() / 2)?;
+    let count = sorted.iter().filter(|value| **value == middle).count();
+    (count < sorted.len() && nearly_all(count, sorted.len())).then_some(middle)
+}
+
 impl Inference<'_> {
     fn values(&self, offset: usize, width: usize) -> Vec<u64> {
         self.objects.iter().filter_map(|bytes| read(bytes, offset, width, self.target)).collect()
@@ -243,6 +253,11 @@ impl Inference<'_> {
         }
         let values = self.values(offset, width);
         if is_float(&values, width) || time_unit(&values, width).is_some() {
+            return None;
+        }
+        // What few objects have is too little to tell parts by: they may be of another kind.
+        let usual = usual(&values);
+        if usual == Some(0) || (usual.is_some() && width <= 4) {
             return None;
         }
         let half = width / 2;
@@ -380,6 +395,7 @@ fn time_unit(values: &[u64], width: usize) -> Option<TimeUnit> {
         (TimeUnit::Nanoseconds, 1_000_000_000),
     ];
     let set: Vec<u64> = values.iter().copied().filter(|value| *value != 0).collect();
+    let count = distinct(&set);
     let units = UNITS.iter().take(match width {
         8 => 4,
         4 => 1,
@@ -388,7 +404,10 @@ fn time_unit(values: &[u64], width: usize) -> Option<TimeUnit> {
     units.into_iter().find_map(|(unit, per_second)| {
         let range = 946_684_800 * per_second..2_208_988_800 * per_second;
         let inside = set.iter().filter(|value| range.contains(value)).count();
-        (distinct(&set) > 1 && nearly_all(inside, set.len())).then_some(*unit)
+        // Some letters and small numbers in a row look like a moment too, but do not pass as time does.
+        let last: Vec<u64> = set.iter().map(|value| value & 0xff).collect();
+        let passes = count > MOST_STATES && distinct(&last) * 2 > count.min(FEW);
+        (passes && nearly_all(inside, set.len())).then_some(*unit)
     })
 }
 
@@ -529,6 +548,21 @@ mod tests {
                 out.put(1_700_000_000 + mixed(at + 3) % 1_000_000, 4);
             });
             assert_eq!(members, [(0, 1, "flag"), (1, 1, "state"), (2, 2, "number"), (4, 4, "time")], "{target:?}");
+        }
+    }
+
+    #[test]
+    fn a_few_objects_of_another_kind_do_not_cut_members() {
+        for target in TARGETS {
+            let members = found(target, |out, at| {
+                let other = at % 100 == 7;
+                out.put(if other { mixed(at) } else { 0 }, target.width.bytes());
+                out.put(if other { mixed(at + 1) } else { 1 }, 4);
+                out.put(0x6575_6c61 + at % 3, 4);
+            });
+            let at = target.width.bytes() as u64;
+            assert_eq!(members[..2], [(0, at, "number"), (at, 4, "number")], "{target:?}");
+            assert!(members.iter().all(|(_, _, role)| *role != "time"), "{target:?}: {members:?}");
         }
     }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicU32;
 use testkit::native::{Build, M32, compile, crash};
 use topleaked::heap::walk_heaps;
 use topleaked::image::{Image, OpenOptions};
+use topleaked::objects::Evidence;
 use topleaked::objects::spread::{SpreadGround, spread};
+use topleaked::session::Session;
 use topleaked::task::Task;
 use topleaked::types::{Confidence, DebugInfo, Types};
 
@@ -30,7 +32,8 @@ fn found(source: &str, extension: &str, build: &Build<'_>) -> Found {
         let variables = types.variables(&task);
         let mut column: Vec<AtomicU32> = Vec::new();
         column.resize_with(heap.table.len(), AtomicU32::default);
-        let ground = SpreadGround { space: image.space(), table: &heap.table, variables: &variables, seeds: &[] };
+        let ground =
+            SpreadGround { space: image.space(), table: &heap.table, variables: &variables, seeds: &[], guarded: 0 };
         let answer = spread(&ground, &mut types, &column, &task);
         assert!(!answer.truncated);
         let mut found = Found::new();
@@ -142,4 +145,40 @@ fn what_rust_holds_is_named() {
     assert_eq!(count("ArcInner<spread::C"), 1, "{found:#?}");
     assert_eq!(count("Rc"), 40 + 1, "{found:#?}");
     assert!(count("LeafNode<u32") >= 300 / 11, "{found:#?}");
+}
+
+#[test]
+fn types_spread_from_objects_that_nothing_reaches() {
+    // Only their vtables tell the jobs; only the jobs' members tell what they lead to.
+    let source = r#"
+        #include <cstdlib>
+        struct Part { long a[5]; Part *next; };
+        struct Job { virtual ~Job() {} long id = 0; Part *parts = nullptr; void *opaque = nullptr; };
+        struct Large : Job { long more[12] = {}; Part *own = nullptr; };
+        static void *volatile sink;
+        int main() {
+            for (int i = 0; i < 900; i++) {
+                Job *job = i % 3 ? new Job() : new Large();
+                for (int j = 0; j < 4; j++) job->parts = new Part{{}, job->parts};
+                if (i % 3 == 0) static_cast<Large *>(job)->own = new Part();
+                job->opaque = calloc(1, 200);
+                sink = job;
+            }
+            sink = nullptr;
+            abort();
+        }"#;
+    let crash = crash(&compile("spread-seeds", "cpp", source, &Build { compiler: "c++", options: &["-g"] }), &[]);
+    let (options, task) = (OpenOptions::default(), Task::default());
+    let image = Image::open(&crash.core, &options, &task).unwrap();
+    let session = Session::new(&image, &options, &task);
+    let (heap, objects) = (session.heap().unwrap(), session.objects().unwrap());
+    let mut counts: BTreeMap<(&str, Evidence), u64> = BTreeMap::new();
+    for id in heap.table.ids().filter_map(|id| objects.of(id)) {
+        let identity = objects.identity(id);
+        *counts.entry((&identity.name, identity.evidence)).or_default() += 1;
+    }
+    let part = counts.get(&("Part", Evidence::TypedPointer)).copied();
+    assert_eq!(part, Some(900 * 4 + 300), "{counts:#?}");
+    let of = |name: &str| -> u64 { counts.iter().filter(|((own, _), _)| *own == name).map(|(_, count)| count).sum() };
+    assert_eq!((of("Job"), of("Large"), of("void")), (600, 300, 0), "{counts:#?}");
 }

@@ -23,12 +23,14 @@ impl Objects {
             return;
         }
         let variables = types.variables(task);
-        let seeds = self.seeds(types, image.target(), task);
+        let mut seeds = self.seeds(types, image.target(), task);
+        seeds.push(None);
+        let guarded = seeds.len() as u32;
         if variables.is_empty() && seeds.iter().all(Option::is_none) {
             return;
         }
-        let column: Vec<AtomicU32> = table.ids().map(|id| AtomicU32::new(self.seed_number(id.0))).collect();
-        let ground = SpreadGround { space: image.space(), table, variables: &variables, seeds: &seeds };
+        let column: Vec<AtomicU32> = table.ids().map(|id| AtomicU32::new(self.seed_number(id.0, guarded))).collect();
+        let ground = SpreadGround { space: image.space(), table, variables: &variables, seeds: &seeds, guarded };
         let answer = spread(&ground, types, &column, task);
         if answer.truncated {
             self.diagnostics.push(Diagnostic {
@@ -70,10 +72,13 @@ impl Objects {
         seeds
     }
 
-    /// The number of an allocation's identity as a seed; 0 where spreading may find a better one.
-    fn seed_number(&self, at: u32) -> u32 {
-        match self.of(crate::heap::AllocId(at)) {
-            Some(id) if self.identities.get(id.0 as usize).is_some_and(is_settled) => id.0 + 1,
+    /// The number of an allocation's identity as a seed; 0 where spreading may find a better one, `guarded` where it has to
+    /// be sure of that.
+    fn seed_number(&self, at: u32, guarded: u32) -> u32 {
+        let Some(id) = self.of(crate::heap::AllocId(at)) else { return 0 };
+        match self.identities.get(id.0 as usize) {
+            Some(identity) if is_settled(identity) => id.0 + 1,
+            Some(identity) if identity.confidence > Confidence::Possible => guarded,
             _ => 0,
         }
     }

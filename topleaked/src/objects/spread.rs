@@ -48,6 +48,16 @@ pub struct SpreadGround<'a> {
     pub variables: &'a [Variable],
     /// The types of identities that are known before, by number; `None` where debug information has none.
     pub seeds: &'a [Option<TypeId>],
+    /// The number, one of the seeds', of what is known well enough for doubt not to matter: only a sure type takes its place.
+    /// 0 for none.
+    pub guarded: u32,
+}
+
+impl SpreadGround<'_> {
+    /// Whether an allocation's code leaves room for a type.
+    fn is_open(&self, code: u32) -> bool {
+        code == 0 || code == self.guarded
+    }
 }
 
 /// A type that spread to some allocations.
@@ -481,7 +491,7 @@ impl Judge<'_> {
             let Some(best) = candidates.first() else { continue };
             let Some(code) = self.codes.get(id.0 as usize) else { continue };
             let before = code.load(Ordering::Relaxed);
-            if before != 0 {
+            if !self.ground.is_open(before) {
                 // It had a type when this came up: another one that fits as well makes it doubtful.
                 if let Some((plan, form, false)) = self.form.parts(before)
                     && !best.doubtful
@@ -491,12 +501,18 @@ impl Judge<'_> {
                 }
                 continue;
             }
+            if before != 0 && best.doubtful {
+                continue;
+            }
             if best.doubtful && !self.doubtful {
                 outcome.doubtful.extend(group.iter().map(|proposal| Proposal { doubtful: true, ..*proposal }));
                 continue;
             }
             let contested = candidates.get(1).is_some_and(|next| next.doubtful == best.doubtful);
             let doubtful = best.doubtful || contested;
+            if before != 0 && doubtful {
+                continue;
+            }
             if doubtful && !self.doubtful {
                 outcome.doubtful.extend(group.iter().map(|proposal| Proposal { doubtful: true, ..*proposal }));
                 continue;

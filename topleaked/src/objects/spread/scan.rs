@@ -78,7 +78,7 @@ impl Scan<'_> {
 
     /// Whether an allocation has no type yet.
     pub(super) fn is_unknown(&self, id: AllocId) -> bool {
-        self.codes.get(id.0 as usize).is_some_and(|code| code.load(Ordering::Relaxed) == 0)
+        self.codes.get(id.0 as usize).is_some_and(|code| self.ground.is_open(code.load(Ordering::Relaxed)))
     }
 
     /// An allocation that has a type by spreading.
@@ -186,13 +186,19 @@ impl Scan<'_> {
     fn open(&self, to: u64) -> Option<(AllocId, u32)> {
         let (id, 0) = self.ground.table.find(Addr(to))? else { return None };
         let code = self.codes.get(id.0 as usize)?.load(Ordering::Relaxed);
-        let is_seed = code != 0 && code <= self.form.seeds;
+        let is_seed = !self.ground.is_open(code) && code <= self.form.seeds;
         (!is_seed && self.ground.table.state(id).is_used()).then_some((id, code))
     }
 
     fn propose(&self, to: u64, plan: u32, doubtful: bool, counted: bool, out: &mut Vec<Proposal>) {
         let Some((id, code)) = self.open(to) else { return };
-        if code != 0 {
+        if code == self.ground.guarded && code != 0 {
+            // Numbers and characters in a row are never sure.
+            let never = |plan: &Plan| plan.is_row && plan.slots.is_empty();
+            if doubtful || (!counted && self.plan(plan).is_none_or(never)) {
+                return;
+            }
+        } else if code != 0 {
             // Another type for what has one is worth a look where both are sure.
             let settled = self.form.parts(code).is_none_or(|(known, _, sure)| {
                 let own = self.plans.get(plan as usize).and_then(|plan| plan.same).unwrap_or(plan);
@@ -223,7 +229,7 @@ impl Scan<'_> {
             return self.propose(to, plan, doubtful, false, out);
         }
         self.propose(to, plan, doubtful, true, out);
-        if code == 0 && !element.slots.is_empty() {
+        if self.ground.is_open(code) && !element.slots.is_empty() {
             let bytes = Span::with_size(Addr(to), size).and_then(|span| self.ground.space.bytes(span));
             if let Some(bytes) = bytes.filter(|bytes| self.pay(bytes.len())) {
                 self.row(bytes, element, doubtful, depth + 1, out);
@@ -244,7 +250,7 @@ impl Scan<'_> {
         });
         let Some((start, code)) = found else { return };
         self.propose(start, plan, doubtful, true, out);
-        if code != 0 || element.slots.is_empty() || depth >= MOST_DEPTH {
+        if !self.ground.is_open(code) || element.slots.is_empty() || depth >= MOST_DEPTH {
             return;
         }
         let span =

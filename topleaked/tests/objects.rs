@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use testkit::elf_core::{CoreBuilder, R, Shape, W};
 use testkit::heap::{Piece, Words};
-use testkit::native::M32;
+use testkit::native::{Build, M32, compile};
 use testkit::recorder::{self, RecordedCrash};
 use topleaked::graph::Reachability;
 use topleaked::image::{Image, OpenOptions};
@@ -109,6 +109,29 @@ fn programs_of_llvm_are_as_exact() {
 fn programs_of_32_bits_are_as_exact() {
     let options: Vec<&str> = M32.iter().copied().chain(["-g", "-O1"]).collect();
     assert_exact(&truth("c++", &options, M32));
+}
+
+/// A box of a trait object begins with nothing that tells: the pointers to it have the vtable beside them.
+#[test]
+fn boxes_of_trait_objects_are_known_by_the_pointers_to_them() {
+    let build = Build { compiler: "rustc", options: &["--edition=2021", "-Copt-level=1", "-Awarnings"] };
+    let program = compile("graph_truth_rust", "rs", recorder::GRAPH_TRUTH_RUST, &build);
+    let crash = recorder::crash_preloaded(&program, &[], &recorder::library("cc", &[]));
+    let (options, task) = (OpenOptions::default(), Task::default());
+    let image = Image::open(&crash.crash.core, &options, &task).unwrap();
+    let session = Session::new(&image, &options, &task);
+    let (heap, graph, objects) = (session.heap().unwrap(), session.graph().unwrap(), session.objects().unwrap());
+    for class in ["Circle", "Square"] {
+        let mut counted = BTreeMap::new();
+        for id in heap.table.ids() {
+            let name = objects.of(id).map_or("", |identity| objects.identity(identity).name.as_str());
+            if name.ends_with(class) {
+                *counted.entry(graph.marks.reachability(id).map(Reachability::name)).or_insert(0) += 1;
+            }
+        }
+        // Thirty in each of three collections, of which two were let go; to the one that was alone nothing points.
+        assert_eq!(counted, BTreeMap::from([(Some("anchored"), 30), (Some("leaked"), 60)]), "{class}");
+    }
 }
 
 #[test]

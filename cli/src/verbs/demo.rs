@@ -72,6 +72,12 @@ game::Connection` in gdb gives the offset), counted by value. 1 is `Connected`, 
 leaks: the server arms a client's idle timer when its first bytes come, so a silent one is never closed.",
     },
     Step {
+        arguments: "types demo.core --exe server",
+        see: "\
+What the heap consists of: every allocation in use, counted by what it is. Classes are known by their vtables, containers by
+their owners, C objects by their tables of functions; the closing lines say how much of the heap has a name.",
+    },
+    Step {
         arguments: "leaks demo.core --exe server",
         see: "\
 Another question: what does nothing point at any more? Not the zombies: the server's table of connections still holds

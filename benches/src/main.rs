@@ -5,6 +5,7 @@
 //! the best and the median of all pairs are shown. Every answer is compared with that of a plain sort.
 
 mod data;
+mod fields;
 mod heap;
 mod verbs;
 
@@ -169,12 +170,14 @@ fn median(values: &mut [f64]) -> f64 {
 const USAGE: &str = "\
 usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown] [--core FILE]
        cargo xtask bench --verbs [--core FILE] [--pairs COUNT]
+       cargo xtask bench --fields [--size small|full] [--pairs COUNT]
   --size      small: files of some 100 MB; full (default): 1.5 GB core, 0.5 GB random words, 1 GB zeros
   --only      rows whose question or file contains TEXT; `heap` for walk, leaks and explain alone
   --pairs     how often each question is measured (5)
   --markdown  also write docs/benchmarks.md
   --verbs     what `top` and `info` cost instead, on a program of 100,000 functions
-  --core      walk, leaks and explain of this dump, instead of made heaps; with --verbs: on this dump, too";
+  --core      walk, leaks and explain of this dump, instead of made heaps; with --verbs: on this dump, too
+  --fields    what `fields` costs beyond `leaks`, and nothing else";
 
 fn main() -> anyhow::Result<()> {
     let full = Sizes { core_words: 183 << 20, random_words: 1 << 26, zero_words: 1 << 27 };
@@ -182,6 +185,7 @@ fn main() -> anyhow::Result<()> {
     let (mut sizes, mut only, mut pairs, mut markdown) = (full, String::new(), 5usize, false);
     let (mut heaps, mut core) = ([1 << 20, 1 << 21, 1 << 22], None);
     let mut only_verbs = false;
+    let mut fields_alone = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} takes a value\n{USAGE}"));
@@ -201,6 +205,7 @@ fn main() -> anyhow::Result<()> {
             "--markdown" => markdown = true,
             "--verbs" => only_verbs = true,
             "--core" => core = Some(PathBuf::from(value()?)),
+            "--fields" => fields_alone = true,
             _ => bail!("{USAGE}"),
         }
     }
@@ -208,6 +213,10 @@ fn main() -> anyhow::Result<()> {
     if only_verbs {
         verbs::measure(&root.join("target/bench"), core.as_deref(), pairs)?;
         return Ok(());
+    }
+    if fields_alone {
+        let objects = if sizes.core_words == full.core_words { 10_000_000 } else { 500_000 };
+        return fields::run(&root.join("target/bench"), objects, pairs);
     }
     let rows: Vec<Row> =
         rows().into_iter().filter(|row| row.name.contains(&only) || row.data.contains(&only)).collect();

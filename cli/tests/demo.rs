@@ -90,3 +90,24 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     let said = refused(["demo", "--keep", file.join("below").to_str().unwrap()]);
     assert!(said.contains("cannot make the folder"), "{said}");
 }
+
+#[test]
+fn the_search_by_name_counts_what_the_search_by_word_counts() {
+    let truth = truth();
+    let (folder, core) = unpacked();
+    let program = folder.0.join("server").to_str().unwrap().to_owned();
+    let values = |arguments: &[&str]| -> BTreeMap<u64, u64> {
+        let value: serde_json::Value = serde_json::from_str(&answer(arguments)).unwrap();
+        let rows = value["result"]["values"].as_array().unwrap().clone();
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).unwrap(),
+            None => text.parse().unwrap(),
+        };
+        rows.iter().map(|row| (number(row["value"].as_str().unwrap()), row["count"].as_u64().unwrap())).collect()
+    };
+    let offset = format!("--memberOffset={}", truth["offset-of-state"]);
+    let by_word = values(&[&core, "-f", &truth["vtable-of-TcpClient"], &offset, "--memberType=uint32", "--json"]);
+    let named = ["top", &core, "--exe", &program, "--type", "game::TcpClient", "--member", "state_", "--json"];
+    // Every occurrence of the word is an object here.
+    assert_eq!(values(&named), by_word);
+}

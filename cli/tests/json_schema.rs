@@ -154,6 +154,16 @@ fn the_verbs_are_as_the_page_says() {
     checked(&["top", &core, "--exe", &program, "--json"], "top");
     let fields = checked(&["fields", &core, "game::TcpClient", "--exe", &program, "--json"], "fields");
     assert_eq!(fields["result"]["members"][0]["name"], "state_");
+    let asked = ["fields", &core, "game::TcpClient", "--exe", &program, "--json"];
+    let with = |more: &[&str]| checked(&[&asked, more].concat(), "fields");
+    let cross = with(&["--member", "state_", "--group-by", "idle_timer_"]);
+    assert!(!cross["result"]["cross"]["counts"].as_array().unwrap().is_empty());
+    let objects = with(&["--member", "state_", "--objects", "Closing"]);
+    assert!(!objects["result"]["objects"].as_array().unwrap().is_empty());
+    let rules = with(&["--suspects", "state_ == Connected", "--rules"]);
+    assert!(!rules["result"]["rules"].as_array().unwrap().is_empty());
+    let values = ["top", &core, "--exe", &program, "--type", "game::TcpClient", "--member", "state_", "--json"];
+    assert_eq!(checked(&values, "top-type")["result"]["values"][0]["name"], "Connected");
     let layout = checked(&["layout", &program, "game::TcpClient", "--json"], "layout");
     assert_eq!(layout["result"]["types"][0]["name"], "game::TcpClient");
     std::fs::remove_file(program).unwrap();

@@ -2,7 +2,7 @@
 
 use testkit::native::{Build, Crash, compile, crash};
 use topleaked::image::{Image, OpenOptions};
-use topleaked::report::{Fields, FieldsError, Look, Report};
+use topleaked::report::{Fields, FieldsError, FieldsOptions, Look, Report};
 use topleaked::session::Session;
 use topleaked::task::Task;
 
@@ -18,7 +18,8 @@ fn asked(crash: &Crash, name: &str, member: Option<&str>) -> Result<(serde_json:
     let (options, task) = (OpenOptions::default(), Task::default());
     let image = Image::open(&crash.core, &options, &task).unwrap();
     let session = Session::new(&image, &options, &task);
-    let report = Report::new("fields", "core", Fields::new(&session, name, member)?);
+    let asked = FieldsOptions { member, ..FieldsOptions::default() };
+    let report = Report::new("fields", "core", Fields::new(&session, name, &asked, None)?);
     let (mut json, mut text) = (Vec::new(), Vec::new());
     report.write_json(&mut json).unwrap();
     report.write_human(&mut text, &Look::PLAIN).unwrap();

@@ -84,6 +84,20 @@ Another question: what does nothing point at any more? Not the zombies: the serv
 them. But the {rejected} requests that it refused were forgotten: they are the leaked C objects, named by the table of
 functions that each begins with, but for a few that a stray pointer still hits: those are possibly leaked.",
     },
+    Step {
+        arguments: "top demo.core --exe server --type game::TcpClient --member state_",
+        see: "\
+Back to the clients: the search for the state again, by name. Type and member take the place of the address and the offset,
+which nobody has to look up.",
+    },
+    Step {
+        arguments: "fields demo.core game::TcpClient --exe server",
+        see: "\
+And without knowing which member to ask for: all of them at once, those ahead whose values are shared by more objects than is
+usual. {tcp-connected} clients of {tcp-clients} are `Connected`, and what says the same tells the story: no byte came from
+them, none was sent, no session began, no idle timer was armed. A client that connects and stays silent is never closed.
+With a dump of a healthy server, `--baseline` would compare the two.",
+    },
 ];
 
 /// Options of `demo`.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use topleaked::image::{Image, MemoryKind, ModuleId};
 use topleaked::insight::{Reader, TopQuestion, WordKind, top_words};
-use topleaked::report::{Report, SafeText, TopWords, WriteGdb as _};
+use topleaked::report::{Report, SafeText, TopWords, TypeValues, WriteGdb as _};
 use topleaked::session::Session;
 use topleaked::task::Diagnostic;
 use topleaked::types::Vtables;
@@ -41,6 +41,12 @@ pub(super) struct Top {
     /// Only words that point into this module: its file name, or a part of it that no other has
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
+    /// The values of a member of this type's objects instead of words: with --member
+    #[arg(long = "type", value_name = "TYPE", requires = "member", conflicts_with_all = ["kind", "found_in", "module", "all"])]
+    type_name: Option<String>,
+    /// The member whose values are counted, by its path or its offset: conn.state, +0x18
+    #[arg(long, value_name = "PATH", requires = "type_name")]
+    member: Option<String>,
     /// How to write: human, or gdb (three commands a word)
     #[arg(short = 'o', long, value_name = "FORM", default_value = "human", value_parser = ["human", "gdb"], help_heading = "Output")]
     output: String,
@@ -52,13 +58,23 @@ impl Verb for Top {
         "The most frequent words of the process, each read for you: a class, a function, a string";
     const EXAMPLES: &'static str = "  topleaked top core                       what there is most of
   topleaked top core --kind vtable         objects by class, C++ and Rust
-  topleaked top core --in heap -n 50       fifty words found in heaps";
+  topleaked top core --type Client --member state
+                                           the values of a member: the classic -f by name";
 
     fn run(self) -> anyhow::Result<Exit> {
         let memory = memory_kinds(&self.found_in)?;
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task);
+        if let (Some(type_name), Some(member)) = (&self.type_name, &self.member) {
+            let values = terminal::with_progress(&task, || TypeValues::new(&session, type_name, member, self.size))?;
+            let mut diagnostics = session.diagnostics();
+            diagnostics.extend_from_slice(values.diagnostics());
+            let mut report = Report::new("top", &self.dump.core, values);
+            report.complete = !image.truncated();
+            output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
+            return Ok(Exit::Answered);
+        }
         let module = self.module.as_deref().map(|name| find_module(&image, name)).transpose()?;
         let kinds = self.kind.iter().filter_map(|name| kind_of(name)).collect();
         let question = TopQuestion { n: self.size, noise: self.all, kinds, memory, module };

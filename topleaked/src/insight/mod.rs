@@ -1,7 +1,8 @@
 //! What the words and tables of a dump add up to: the answers behind the verbs, without their form.
 //!
 //! Knows how a word is read for a person ([`Reader`]), which words a process is full of ([`top_words`]), histograms,
-//! clusters by their heads, and the shape of a cluster. Refuses to know how any of it is shown.
+//! clusters by their heads, the shape of a cluster, and which members tell one group of objects from another ([`Study`]).
+//! Refuses to know how any of it is shown.
 
 pub mod contrast;
 mod fields;
@@ -16,7 +17,10 @@ mod text;
 mod top;
 mod usage;
 
-pub use fields::{FieldMember, FieldValue, FieldsQuestion, Meaning};
+pub use fields::{
+    ConditionError, CrossTable, FieldMember, FieldRule, FieldValue, FieldsQuestion, Meaning, MemberKind, Names,
+    ObjectConditions, RuleCondition, RuleTest, Study, Usual,
+};
 pub use groups::{GroupKey, Grouping};
 pub use inferred::{InferredMember, Pointed, PointsTo, Role, TimeUnit, infer_layout};
 pub use leaks::{ClusterGroup, LargeCluster, LeakSummary};

@@ -48,7 +48,7 @@ use crate::task::Diagnostic;
 
 pub use amounts::{Bytes, Grouped, Share, parse_bytes};
 pub use explain::Explain;
-pub use fields::{Fields, FieldsError};
+pub use fields::{Fields, FieldsError, FieldsOptions, TypeValues};
 pub use heap::HeapAnswer;
 pub use hex::Hex;
 pub use info::Info;

@@ -2,122 +2,196 @@
 
 use std::collections::HashMap;
 
-use super::{Category, CategoryCount, Cell, Column};
+use super::{Category, Cell};
 
-/// Up to so many different values are compared one by one.
-const MOST_VALUES: usize = 32;
+/// Up to so many different values are compared one by one, where nobody asks for more.
+pub const MOST_VALUES: usize = 32;
 /// Ranges that many numbers are put into.
 const RANGES: usize = 12;
 /// Values that are counted before there are too many to be told apart.
-const MOST_COUNTED: usize = 1 << 16;
-/// Objects from which the ends of ranges are taken, evenly spread.
-const MOST_SAMPLED: usize = 200_000;
-/// The mark of an object without a category: its value is missing.
-const NONE: u16 = u16::MAX;
+const MOST_COUNTED: usize = 1 << 17;
+/// The code of an object whose value is missing.
+pub const NO_CODE: u16 = u16::MAX;
 
-/// Every object by its category.
-pub(super) struct Sorted {
+/// Gives each value of a member the number of its category. Made from a sample of the objects, and without a look at the
+/// groups, so that a test of the table that it leads to stays honest.
+#[derive(Clone, Debug)]
+pub struct Binning {
+    /// Single values first, then ranges in their order, then [`Category::Other`].
     categories: Vec<Category>,
-    /// For each object an index into the categories.
-    pub(super) of_each: Vec<u16>,
-    /// How many values there are; a lower bound where they are many.
-    pub(super) distinct: usize,
+    /// Open addressing, a power of two slots: a value, and its code; [`NO_CODE`] for an empty slot.
+    slots: Vec<(u64, u16)>,
+    shift: u32,
+    /// The upper ends of the ranges, both of which the outermost go beyond.
+    ends: Vec<u64>,
+    first_range: u16,
+    other: u16,
+    /// Different values in the sample; a lower bound where they are many.
+    distinct: usize,
+    /// All values of the sample are told apart: one that it does not hold is worth a category, too.
+    open: bool,
 }
 
-impl Sorted {
-    pub(super) fn category(&self, index: u16) -> Option<Category> {
-        self.categories.get(usize::from(index)).copied()
-    }
-
-    pub(super) fn table(&self, suspect: &[bool]) -> Vec<CategoryCount> {
-        let empty = |category: &Category| CategoryCount { category: *category, suspects: 0, reference: 0 };
-        let mut table: Vec<CategoryCount> = self.categories.iter().map(empty).collect();
-        for (index, suspect) in self.of_each.iter().zip(suspect) {
-            if let Some(count) = table.get_mut(usize::from(*index)) {
-                match suspect {
-                    true => count.suspects += 1,
-                    false => count.reference += 1,
-                }
+impl Binning {
+    /// Bins for what the sample holds; `most_values` are told apart one by one at most.
+    pub fn of_sample(cells: &[Cell], ordered: bool, most_values: usize) -> Binning {
+        let mut apart: HashMap<u64, u64> = HashMap::new();
+        let mut values: HashMap<u64, u64> = HashMap::new();
+        for cell in cells {
+            let (counts, code) = match cell {
+                Cell::Missing => continue,
+                Cell::Apart(code) => (&mut apart, code),
+                Cell::Value(code) => (&mut values, code),
+            };
+            if counts.len() < MOST_COUNTED || counts.contains_key(code) {
+                *counts.entry(*code).or_default() += 1;
             }
         }
-        table
-    }
-}
-
-/// Groups are not looked at, so that the test of the table stays honest.
-pub(super) fn sort_into_categories(column: &Column) -> Sorted {
-    let mut apart: HashMap<u64, u64> = HashMap::new();
-    let mut values: HashMap<u64, u64> = HashMap::new();
-    for cell in &column.cells {
-        let (counts, code) = match cell {
-            Cell::Missing => continue,
-            Cell::Apart(code) => (&mut apart, code),
-            Cell::Value(code) => (&mut values, code),
-        };
-        if counts.len() < MOST_COUNTED || counts.contains_key(code) {
-            *counts.entry(*code).or_default() += 1;
-        }
-    }
-    let distinct = values.len() + apart.len();
-    let mut alone: Vec<(u64, u64)> = apart.into_iter().collect();
-    let mut ranges = Vec::new();
-    if values.len() <= MOST_VALUES {
-        alone.extend(values);
-    } else if column.ordered {
-        ranges = quantiles(column);
-    } else {
-        // What many objects share; the others stand together.
+        let most_values = most_values.min(usize::from(NO_CODE) / 4);
+        let distinct = values.len() + apart.len();
         let known: u64 = values.values().sum();
-        alone.extend(values.into_iter().filter(|(_, count)| *count * MOST_VALUES as u64 >= known));
+        let mut alone: Vec<(u64, u64)> = apart.into_iter().collect();
+        let mut ends = Vec::new();
+        let open = values.len() <= most_values;
+        if open {
+            alone.extend(values);
+        } else if ordered {
+            ends = quantiles(cells);
+        } else {
+            // What many objects share; the others stand together.
+            alone.extend(values.into_iter().filter(|(_, count)| count * most_values as u64 >= known));
+        }
+        alone.sort_by_key(|(code, count)| (std::cmp::Reverse(*count), *code));
+        alone.truncate(usize::from(NO_CODE) / 2);
+        let mut categories: Vec<Category> = alone.iter().map(|(code, _)| Category::Value(*code)).collect();
+        let first_range = categories.len() as u16;
+        let mut low = 0;
+        for high in &ends {
+            categories.push(Category::Range(low, *high));
+            low = high.saturating_add(1);
+        }
+        let other = categories.len() as u16;
+        categories.push(Category::Other);
+        let size = (alone.len() * 4).next_power_of_two().max(4);
+        let shift = 64 - size.trailing_zeros();
+        let mut binning =
+            Binning { categories, slots: vec![(0, NO_CODE); size], shift, ends, first_range, other, distinct, open };
+        for ((code, _), at) in alone.iter().zip(0u16..) {
+            let slot = binning.slot(*code);
+            if let Some(slot) = binning.slots.get_mut(slot) {
+                *slot = (*code, at);
+            }
+        }
+        binning
     }
-    alone.sort_by_key(|(code, count)| (std::cmp::Reverse(*count), *code));
-    alone.truncate(usize::from(NONE) / 2);
-    let mut categories: Vec<Category> = alone.iter().map(|(code, _)| Category::Value(*code)).collect();
-    let index: HashMap<u64, u16> = alone.iter().zip(0u16..).map(|((code, _), at)| (*code, at)).collect();
-    let first_range = categories.len() as u16;
-    categories.extend(ranges.iter().map(|(low, high)| Category::Range(*low, *high)));
-    let other = categories.len() as u16;
-    categories.push(Category::Other);
-    let of_each = (column.cells.iter())
-        .map(|cell| {
-            let (Cell::Value(code) | Cell::Apart(code)) = cell else { return NONE };
-            if let Some(at) = index.get(code) {
-                return *at;
-            }
-            let at = ranges.partition_point(|(_, high)| high < code);
-            match at < ranges.len() {
-                true => first_range + at as u16,
-                false => other,
-            }
-        })
-        .collect();
-    Sorted { categories, of_each, distinct }
+
+    /// The slot that holds a value, or the empty one where it would be.
+    #[inline]
+    fn slot(&self, code: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = (code.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize & mask;
+        // A quarter of the slots are taken at most: the search ends.
+        while self.slots.get(at).is_some_and(|(known, is)| *is != NO_CODE && *known != code) {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    /// The code of a value's category; [`NO_CODE`] for what is missing.
+    #[inline]
+    pub fn code(&self, cell: Cell) -> u16 {
+        let code = match cell {
+            Cell::Missing => return NO_CODE,
+            Cell::Value(code) | Cell::Apart(code) => code,
+        };
+        match self.slots.get(self.slot(code)) {
+            Some((_, at)) if *at != NO_CODE => return *at,
+            _ => {}
+        }
+        if self.ends.is_empty() {
+            return self.other;
+        }
+        // No branch a range: the ends are few.
+        let at = self.ends.iter().map(|end| u16::from(*end < code)).sum::<u16>().min(self.ends.len() as u16 - 1);
+        self.first_range + at
+    }
+
+    /// The categories, by code.
+    pub fn categories(&self) -> &[Category] {
+        &self.categories
+    }
+
+    /// The code of what is in no category of its own.
+    pub fn other(&self) -> u16 {
+        self.other
+    }
+
+    /// Whether values that the sample does not hold deserve categories of their own.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// How many different values the sample has; a lower bound where they are very many.
+    pub fn distinct(&self) -> usize {
+        self.distinct
+    }
+
+    /// The codes of ranges, from the least values to the greatest; empty where values stand alone.
+    pub fn ranges(&self) -> std::ops::Range<u16> {
+        self.first_range..self.first_range + self.ends.len() as u16
+    }
+
+    /// The categories with the outermost ranges brought to the least and the greatest value that there is.
+    pub fn categories_within(&self, least: u64, greatest: u64) -> Vec<Category> {
+        let mut categories = self.categories.clone();
+        if let Some(Category::Range(low, _)) = categories.get_mut(usize::from(self.first_range)) {
+            *low = least;
+        }
+        let last = self.ends.len().checked_sub(1).map(|last| usize::from(self.first_range) + last);
+        if let Some(Category::Range(_, high)) = last.and_then(|last| categories.get_mut(last)) {
+            *high = greatest;
+        }
+        categories
+    }
 }
 
-/// Ranges with about as many objects in each, from the least value to the greatest, without gaps between the values seen.
-fn quantiles(column: &Column) -> Vec<(u64, u64)> {
+/// Upper ends of ranges with about as many objects in each.
+fn quantiles(cells: &[Cell]) -> Vec<u64> {
     let value = |cell: &Cell| match cell {
         Cell::Value(code) => Some(*code),
         _ => None,
     };
-    let step = column.cells.len().div_ceil(MOST_SAMPLED).max(1);
-    let mut sample: Vec<u64> = column.cells.iter().step_by(step).filter_map(value).collect();
+    let mut sample: Vec<u64> = cells.iter().filter_map(value).collect();
     sample.sort_unstable();
-    let (Some(least), Some(greatest)) =
-        (column.cells.iter().filter_map(value).min(), column.cells.iter().filter_map(value).max())
-    else {
-        return Vec::new();
-    };
-    let mut ends: Vec<u64> = (1..RANGES).filter_map(|part| sample.get(sample.len() * part / RANGES).copied()).collect();
-    ends.push(greatest);
+    let mut ends: Vec<u64> =
+        (1..=RANGES).filter_map(|part| sample.get((sample.len() * part / RANGES).max(1) - 1).copied()).collect();
     ends.dedup();
-    let mut low = least;
-    let mut ranges = Vec::new();
-    for high in ends {
-        if high >= low {
-            ranges.push((low, high));
-            low = high.saturating_add(1);
-        }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_as_many_objects_each_and_reach_past_the_sample() {
+        let cells: Vec<Cell> = (100..1300).map(Cell::Value).collect();
+        let binning = Binning::of_sample(&cells, true, MOST_VALUES);
+        assert_eq!((binning.ranges(), binning.distinct(), binning.is_open()), (0..12, 1200, false));
+        let mut counts = [0; 12];
+        cells.iter().for_each(|cell| counts[usize::from(binning.code(*cell))] += 1);
+        assert_eq!(counts, [100; 12]);
+        assert_eq!((binning.code(Cell::Value(0)), binning.code(Cell::Value(u64::MAX))), (0, 11));
+        assert_eq!(binning.categories_within(3, 2000)[0], Category::Range(3, 199));
     }
-    ranges
+
+    #[test]
+    fn few_values_stand_alone() {
+        let cells: Vec<Cell> = (0..90).map(|at| Cell::Value(at % 3 * 1000)).collect();
+        let binning = Binning::of_sample(&cells, true, MOST_VALUES);
+        assert_eq!(binning.categories().len(), 4);
+        assert_eq!(binning.categories()[usize::from(binning.code(Cell::Value(2000)))], Category::Value(2000));
+        assert_eq!(binning.code(Cell::Value(7)), binning.other());
+        assert_eq!(binning.code(Cell::Missing), NO_CODE);
+    }
 }

@@ -1,19 +1,28 @@
 //! How much a member's value tells about the group that an object is in: statistics alone.
 //!
-//! Knows columns of codes and two groups, or one. Refuses to know what a code stands for, and where it came from.
+//! Knows categories, two groups or one, and strata of like age. Refuses to know what a category stands for, and where it came
+//! from.
 //!
-//! For each member a table of category by group ([`Column::assess`]): mutual information with the correction of Miller and
-//! Madow (1955), a G-test, corrected over all members tried by Holm's procedure (1979) in [`rank`]. Leaks pile up over
-//! time, so whatever grows with time separates the groups as well: members that follow the order of the objects are told
-//! apart ([`Assessment::age_like`]), and others have to tell within parts of that order too (Cochran, Mantel and
-//! Haenszel, 1959; [`Assessment::across_age_only`]).
+//! Values become categories by a [`Binning`]. For each member a [`Table`] counts category by group by stratum, and
+//! [`Table::assess`] says what it tells: mutual information with the correction of Miller and Madow (1955), a G-test,
+//! corrected over all members tried by Holm's procedure (1979) in [`rank`]. Leaks pile up over time, so whatever grows with
+//! time separates the groups as well: members that follow the order of the objects ([`correlation`]) are told apart
+//! ([`Assessment::age_like`]), and others have to tell within strata of like age too (Cochran, Mantel and Haenszel, 1959;
+//! [`Assessment::across_age_only`]). Members that [`tell_the_same`] stand together; [`find_rules`] combines members.
 
 mod bins;
 mod numeric;
+mod order;
+mod rules;
+mod same;
 #[cfg(test)]
 mod tests;
 
-use bins::{Sorted, sort_into_categories};
+pub use bins::{Binning, MOST_VALUES, NO_CODE};
+pub use order::correlation;
+pub use rules::{Condition, Objects, find_rules};
+pub use same::tell_the_same;
+
 use numeric::{chi_square_tail, fisher_tail};
 
 /// A member that is found to tell is wrong with this chance, over all members together.
@@ -26,14 +35,14 @@ const LEAST_DIFFERENCE: f64 = 0.05;
 const LEAST_SUPPORT: u64 = 5;
 /// Categories that are expected less often in a group are put together.
 const LEAST_EXPECTED: f64 = 5.0;
-/// Parts of the objects' order within which a member has to tell.
-const STRATA: usize = 8;
+/// Parts of like age within which a member has to tell.
+pub const STRATA: usize = 16;
 /// Rank correlation with the order of the objects from which a member is taken for an age.
-const AGE: f64 = 0.8;
+pub const AGE: f64 = 0.8;
 /// Numbers with fewer values are no age: a state also changes with time.
-const FEWEST_AGES: usize = 17;
-/// Objects that the rank correlation is taken over, evenly spread.
-const MOST_RANKED: usize = 100_000;
+pub const FEWEST_AGES: usize = 17;
+/// Odds that differ by such a factor within strata are worth a word.
+const LEAST_ODDS: f64 = 2.0;
 /// Objects of one group that share a value to this degree are as good as constant.
 const CONSTANT: f64 = 0.995;
 
@@ -57,15 +66,6 @@ pub enum Category {
     Range(u64, u64),
     /// All values that are too rare to count alone.
     Other,
-}
-
-/// One member's values in all objects, in the order of the objects' addresses.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Column {
-    /// A cell an object.
-    pub cells: Vec<Cell>,
-    /// Whether greater codes are greater values.
-    pub ordered: bool,
 }
 
 /// How often a category is in each group.
@@ -99,7 +99,7 @@ pub struct Assessment {
     pub score: f64,
     /// The chance of such a table where the member tells nothing; for this member alone.
     pub p: f64,
-    /// It follows the order of the objects.
+    /// It follows the order of the objects. Set by whoever knows their order.
     pub age_like: bool,
     /// It tells about the groups, but not among objects of the same age.
     pub across_age_only: bool,
@@ -157,16 +157,48 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-impl Column {
-    /// Holds the column against the groups: for each object whether it is a suspect. Where all are or none is, only the
-    /// counts mean something.
-    pub fn assess(&self, suspect: &[bool]) -> Assessment {
-        let sorted = sort_into_categories(self);
-        let table = sorted.table(suspect);
-        let (suspects, reference) = totals(&table);
-        let told = test(&table);
-        let age_like = self.is_age_like(&sorted);
-        let mut counts = table;
+/// One member's values, counted by category, group and stratum.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Table {
+    /// What is counted.
+    pub categories: Vec<Category>,
+    /// By stratum, in the order of age, and by category: suspects and reference group. Not all strata have all categories.
+    pub strata: Vec<Vec<[u64; 2]>>,
+}
+
+impl Table {
+    fn sums(&self) -> Vec<CategoryCount> {
+        let sum = |at: usize| {
+            let cells = self.strata.iter().filter_map(|stratum| stratum.get(at));
+            cells.fold([0, 0], |[a, b], [c, d]| [a + c, b + d])
+        };
+        let count = |(at, category): (usize, &Category)| {
+            let [suspects, reference] = sum(at);
+            CategoryCount { category: *category, suspects, reference }
+        };
+        self.categories.iter().enumerate().map(count).collect()
+    }
+
+    /// The first half of the strata against the second.
+    fn halves(&self) -> Vec<CategoryCount> {
+        let (early, late) = self.strata.split_at(self.strata.len() / 2);
+        let sum = |half: &[Vec<[u64; 2]>], at: usize| -> u64 {
+            half.iter().filter_map(|stratum| stratum.get(at)).map(|[a, b]| a + b).sum()
+        };
+        let count = |(at, category): (usize, &Category)| CategoryCount {
+            category: *category,
+            suspects: sum(early, at),
+            reference: sum(late, at),
+        };
+        self.categories.iter().enumerate().map(count).collect()
+    }
+
+    /// What the member tells. Where all objects are of one group, only the counts and the drift mean something.
+    pub fn assess(&self) -> Assessment {
+        let sums = self.sums();
+        let (suspects, reference) = totals(&sums);
+        let told = test(&sums);
+        let mut counts = sums;
         counts.retain(|count| count.total() > 0);
         counts.sort_by_key(|count| (std::cmp::Reverse((count.suspects, count.reference)), count.category));
         let mut assessment = Assessment {
@@ -175,64 +207,60 @@ impl Column {
             reference,
             score: told.score,
             p: told.p,
-            age_like,
+            age_like: false,
             across_age_only: false,
             significant: false,
             drift: 0.0,
         };
         if told.p < LEVEL
+            && self.strata.len() > 1
             && let Some(best) = assessment.telling()
+            && let Some(at) = self.categories.iter().position(|category| *category == best.category)
         {
-            // The category was chosen among all.
-            let within = within_strata(&sorted, suspect, best.category) * assessment.counts.len() as f64;
-            assessment.across_age_only = within > LEVEL;
+            assessment.across_age_only = !self.tells_within(at, assessment.counts.len());
         }
-        let half = suspect.len() / 2;
-        let late: Vec<bool> = (0..suspect.len()).map(|at| at >= half).collect();
-        let drift = test(&sorted.table(&late));
+        let drift = test(&self.halves());
         if drift.p < LEVEL / 10.0 && drift.score >= LEAST_SCORE {
             assessment.drift = drift.score;
         }
         assessment
     }
 
-    /// Spearman's rank correlation with the order of the objects.
-    fn is_age_like(&self, sorted: &Sorted) -> bool {
-        if !self.ordered || sorted.distinct < FEWEST_AGES {
+    /// Whether among objects of like age having a category says something about the group: the test of Cochran, Mantel and
+    /// Haenszel with the correction for continuity, paid for by the `tried` categories of which this one was chosen. The
+    /// stratum that speaks loudest is left out: the edge of an age that falls into a stratum looks like a cause within it. And
+    /// the difference has to matter, since within strata some age is left, and among millions of objects it is significant.
+    fn tells_within(&self, category: usize, tried: usize) -> bool {
+        // Of each stratum: difference from what is expected, its variance, weights of the risk difference and of the odds.
+        let mut parts: Vec<[f64; 5]> = Vec::new();
+        for stratum in &self.strata {
+            let [suspects, reference] = stratum.iter().fold([0, 0], |[a, b], [c, d]| [a + c, b + d]).map(|n| n as f64);
+            let [a, b] = stratum.get(category).copied().unwrap_or_default().map(|n| n as f64);
+            let (all, with) = (suspects + reference, a + b);
+            if all > 1.0 && suspects > 0.0 && reference > 0.0 {
+                let difference = a - with * suspects / all;
+                let variance = with * (all - with) * suspects * reference / (all * all * (all - 1.0));
+                let (c, d) = (suspects - a, reference - b);
+                parts.push([difference, variance, suspects * reference / all, a * d / all, b * c / all]);
+            }
+        }
+        let loudest = (0..parts.len()).max_by(|a, b| {
+            let loud = |at: &usize| parts.get(*at).map_or(0.0, |part| part[0].abs());
+            loud(a).total_cmp(&loud(b))
+        });
+        if let Some(loudest) = loudest {
+            parts.swap_remove(loudest);
+        }
+        let [difference, variance, weight, odds, against] =
+            parts.iter().fold([0.0f64; 5], |sum, part| std::array::from_fn(|at| sum[at] + part[at]));
+        if variance <= 0.0 {
             return false;
         }
-        let step = self.cells.len().div_ceil(MOST_RANKED).max(1);
-        let values: Vec<u64> = (self.cells.iter().step_by(step))
-            .filter_map(|cell| match cell {
-                Cell::Value(code) => Some(*code),
-                _ => None,
-            })
-            .collect();
-        // An age has a value nearly everywhere.
-        values.len() * step * 10 >= self.cells.len() * 8 && spearman(&values).abs() > AGE
+        let distance = f64::max(difference.abs() - 0.5, 0.0);
+        let certain = chi_square_tail(distance * distance / variance, 1) * tried as f64 <= LEVEL;
+        let odds = if against > 0.0 { odds / against } else { f64::INFINITY };
+        certain && ((difference / weight).abs() >= LEAST_DIFFERENCE || !(1.0 / LEAST_ODDS..LEAST_ODDS).contains(&odds))
     }
-}
-
-/// The rank correlation of values with their own order; equal values share their mean rank.
-fn spearman(values: &[u64]) -> f64 {
-    let n = values.len();
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by_key(|at| values.get(*at).copied());
-    let middle = (n as f64 - 1.0) / 2.0;
-    let (mut product, mut square_rank, mut square_place) = (0.0, 0.0, 0.0);
-    let mut from = 0;
-    for run in order.chunk_by(|a, b| values.get(*a) == values.get(*b)) {
-        let rank = from as f64 + (run.len() as f64 - 1.0) / 2.0 - middle;
-        for place in run {
-            let place = *place as f64 - middle;
-            product += rank * place;
-            square_rank += rank * rank;
-            square_place += place * place;
-        }
-        from += run.len();
-    }
-    let scale = (square_rank * square_place).sqrt();
-    if scale > 0.0 { product / scale } else { 0.0 }
 }
 
 fn totals(table: &[CategoryCount]) -> (u64, u64) {
@@ -305,33 +333,6 @@ fn g_test(cells: &[(u64, u64)], suspects: u64, reference: u64) -> (f64, f64) {
     let degrees = cells.len().saturating_sub(1) as u64;
     let p = chi_square_tail(2.0 * all * information.max(0.0), degrees);
     ((information - degrees as f64 / (2.0 * all)).max(0.0), p)
-}
-
-/// The chance of what is seen where, among objects of like age, having the category says nothing about the group: the test of
-/// Cochran, Mantel and Haenszel with the correction for continuity.
-fn within_strata(sorted: &Sorted, suspect: &[bool], category: Category) -> f64 {
-    let size = suspect.len().div_ceil(STRATA).max(1);
-    let (mut difference, mut variance) = (0.0, 0.0);
-    for (part, groups) in sorted.of_each.chunks(size).zip(suspect.chunks(size)) {
-        let (mut with, mut in_suspects, mut both, mut all) = (0.0, 0.0, 0.0, 0.0);
-        for (of, suspect) in part.iter().zip(groups) {
-            let Some(of) = sorted.category(*of) else { continue };
-            let has = of == category;
-            all += 1.0;
-            with += f64::from(has);
-            in_suspects += f64::from(*suspect);
-            both += f64::from(has && *suspect);
-        }
-        if all > 1.0 {
-            difference += both - with * in_suspects / all;
-            variance += with * (all - with) * in_suspects * (all - in_suspects) / (all * all * (all - 1.0));
-        }
-    }
-    if variance <= 0.0 {
-        return 1.0;
-    }
-    let distance: f64 = f64::max(difference.abs() - 0.5, 0.0);
-    chi_square_tail(distance * distance / variance, 1)
 }
 
 /// Decides which members tell, all of them together (Holm), and hands back their order: what tells first, by score;

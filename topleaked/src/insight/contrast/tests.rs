@@ -2,6 +2,48 @@
 
 use super::*;
 
+/// One member's values in all objects, in the order of the objects.
+struct Column {
+    cells: Vec<Cell>,
+    ordered: bool,
+}
+
+impl Column {
+    fn codes(&self) -> (Binning, Vec<u16>) {
+        let binning = Binning::of_sample(&self.cells, self.ordered, MOST_VALUES);
+        let codes = self.cells.iter().map(|cell| binning.code(*cell)).collect();
+        (binning, codes)
+    }
+
+    fn assess(&self, suspect: &[bool]) -> Assessment {
+        let (binning, codes) = self.codes();
+        let mut table = Table { categories: binning.categories().to_vec(), strata: Vec::new() };
+        let size = suspect.len().div_ceil(STRATA).max(1);
+        for (codes, groups) in codes.chunks(size).zip(suspect.chunks(size)) {
+            let mut stratum = vec![[0, 0]; table.categories.len()];
+            for (code, suspect) in codes.iter().zip(groups) {
+                if let Some(count) = stratum.get_mut(usize::from(*code)) {
+                    count[usize::from(!suspect)] += 1;
+                }
+            }
+            table.strata.push(stratum);
+        }
+        let mut assessment = table.assess();
+        let values: Vec<Option<u64>> = (self.cells.iter())
+            .map(|cell| match cell {
+                Cell::Value(code) => Some(*code),
+                _ => None,
+            })
+            .collect();
+        let order: Vec<Option<u64>> = (0..suspect.len() as u64).map(Some).collect();
+        assessment.age_like = self.ordered
+            && binning.distinct() >= FEWEST_AGES
+            && correlation(&values, &order, std::slice::from_ref(&(0..suspect.len())))
+                .is_some_and(|rho| rho.abs() > AGE);
+        assessment
+    }
+}
+
 /// Numbers that look random (xorshift64*), the same in each run.
 struct Random(u64);
 
@@ -155,4 +197,73 @@ fn no_objects_are_no_answer() {
     let assessment = Column { cells: Vec::new(), ordered: true }.assess(&[]);
     assert_eq!((assessment.p, assessment.telling()), (1.0, None));
     assert!(rank(&mut []).is_empty());
+}
+
+#[test]
+fn what_grows_slowly_with_age_is_demoted_among_millions() {
+    // The chance to be a suspect falls over the whole order, and so does that of the version: nothing else links them.
+    let mut random = Random::new(8);
+    let falls = |random: &mut Random, at: u64| random.below(400_000) > at;
+    let suspect: Vec<bool> = (0..400_000).map(|at| falls(&mut random, at)).collect();
+    let version = (0..400_000).map(|at| Cell::Value(u64::from(falls(&mut random, at)))).collect();
+    let state = suspect.iter().map(|suspect| Cell::Value(u64::from(random.chance(if *suspect { 45 } else { 20 }))));
+    let state = Column { cells: state.collect(), ordered: false };
+    let (assessments, order) = ranked(&[Column { cells: version, ordered: false }, state], &suspect);
+    assert!(assessments[0].significant && assessments[0].across_age_only, "{:?}", assessments[0]);
+    assert!(assessments[1].significant && !assessments[1].across_age_only, "{:?}", assessments[1]);
+    assert_eq!(order, [1, 0]);
+}
+
+fn conditions(columns: &[Vec<u64>]) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    for (member, column) in columns.iter().enumerate() {
+        let mut values = column.clone();
+        values.sort_unstable();
+        values.dedup();
+        for value in values {
+            let objects = Objects::of(column.len(), |at| column[at] == value);
+            conditions.push(Condition { member, side: 0, objects });
+        }
+    }
+    conditions
+}
+
+#[test]
+fn two_members_that_tell_nothing_alone_make_a_rule() {
+    let mut random = Random::new(11);
+    let columns: Vec<Vec<u64>> = [2, 3, 2, 4].map(|limit| (0..4000).map(|_| random.below(limit)).collect()).to_vec();
+    let suspect: Vec<bool> = (0..4000).map(|at| (columns[0][at] ^ columns[2][at]) == 1).collect();
+    let conditions = conditions(&columns);
+    let rules = find_rules(&conditions, &suspect);
+    assert_eq!(rules.len(), 2, "{rules:?}");
+    for rule in rules {
+        let members: Vec<usize> = rule.iter().map(|at| conditions[*at].member).collect();
+        assert_eq!(members, [0, 2]);
+    }
+}
+
+#[test]
+fn a_rule_is_no_longer_than_it_has_to_be() {
+    let mut random = Random::new(12);
+    let columns: Vec<Vec<u64>> = [2, 3, 5].map(|limit| (0..4000).map(|_| random.below(limit)).collect()).to_vec();
+    let suspect: Vec<bool> = (0..4000).map(|at| columns[2][at] == 3 && random.chance(98)).collect();
+    let conditions = conditions(&columns);
+    let rules = find_rules(&conditions, &suspect);
+    assert_eq!(rules.first().map(Vec::len), Some(1), "{rules:?}");
+    assert_eq!(conditions[rules[0][0]].member, 2);
+}
+
+#[test]
+fn no_rule_is_found_where_there_is_no_signal() {
+    let mut alarms = 0;
+    for seed in 1..=200 {
+        let mut random = Random::new(seed);
+        let objects = 200 + random.below(1500) as usize;
+        let percent = 10 + random.below(50);
+        let suspect: Vec<bool> = (0..objects).map(|_| random.chance(percent)).collect();
+        let columns: Vec<Vec<u64>> =
+            [2, 3, 5, 2, 8, 4].map(|limit| (0..objects).map(|_| random.below(limit)).collect()).to_vec();
+        alarms += u32::from(!find_rules(&conditions(&columns), &suspect).is_empty());
+    }
+    assert!(alarms <= 10, "{alarms} of 200");
 }

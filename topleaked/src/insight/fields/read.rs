@@ -1,23 +1,16 @@
-//! One member of all objects as a column of codes, and back from a code to what it means.
+//! One member of one object: where it is, and its value as a number, a key or a text.
 
-use std::collections::HashMap;
+use crate::addr::{Addr, ByteOrder, Target};
+use crate::heap::AllocationTable;
+use crate::image::AddressSpace;
+use crate::types::{Leaf, LeafKind, Types, Value};
 
-use crate::addr::{Addr, Span, Target};
-use crate::types::{Leaf, LeafKind, Value};
-
-use super::super::contrast::{Category, Cell, Column};
+use super::super::contrast::Cell;
 use super::super::text::text_in_word;
-use super::{FieldsQuestion, Meaning};
-
-/// Texts and other values that are told apart in one member; all further ones are one.
-const MOST_MEANINGS: usize = 1 << 12;
-/// Targets that are counted one by one.
-const MOST_TARGETS: usize = 1 << 16;
-/// A place to which one in so many objects points is a value of its own.
-const SHARED: u64 = 20;
+use super::FieldsQuestion;
 
 /// Where a member is, and how it is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Source {
     /// As debug information says.
     Leaf(Leaf),
@@ -28,6 +21,37 @@ pub(super) enum Source {
     /// A number of 1, 2, 4 or 8 bytes.
     Number { offset: u64, width: u64 },
 }
+
+/// How a member's values are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    /// By their order, as codes that have it.
+    Ordered(Code),
+    /// As one or the other.
+    Plain,
+    /// By what they point to.
+    Pointer,
+    /// By their bytes.
+    Text,
+}
+
+/// How the codes of ordered values are numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Code {
+    Signed,
+    Unsigned,
+    Float,
+    Time,
+    Size,
+}
+
+/// The code of a plain value that is absent, and of one that is impossible. An 8-byte enumeration with
+/// these very values would be misread.
+pub(super) const ABSENT: u64 = u64::MAX - 1;
+pub(super) const IMPLAUSIBLE: u64 = u64::MAX - 2;
+const SIGN: u64 = 1 << 63;
+/// Seconds since 1970 of the years 2000 to 2039.
+const TIMES: std::ops::Range<i64> = 946_684_800..2_208_988_800;
 
 impl Source {
     pub(super) fn offset(&self) -> u64 {
@@ -44,105 +68,185 @@ impl Source {
         }
     }
 
-    /// How much of the objects of a class one value has as a rule. Rough: most flags are rarely set, most
-    /// optional pointers are null in most objects, while states spread.
-    pub(super) fn usual(&self) -> f64 {
+    pub(super) fn class(&self) -> Class {
         match self {
-            Source::Leaf(leaf) if leaf.bits.is_some_and(|bits| bits.size == 1) => 0.85,
-            Source::Leaf(leaf) => match leaf.kind {
-                LeafKind::Bool | LeafKind::Optional(_) => 0.85,
-                LeafKind::Enum | LeafKind::Variant { .. } => 0.5,
-                LeafKind::Pointer(_) | LeafKind::Function | LeafKind::Container(_) | LeafKind::Text(_) => 0.75,
-                _ => 0.65,
+            Source::Number { .. } => Class::Ordered(Code::Unsigned),
+            Source::Pointer { .. } => Class::Pointer,
+            Source::Text { .. } => Class::Text,
+            Source::Leaf(leaf) => match &leaf.kind {
+                LeafKind::Signed => Class::Ordered(Code::Signed),
+                LeafKind::Unsigned if leaf.size_bytes <= 8 => Class::Ordered(Code::Unsigned),
+                LeafKind::Float if matches!(leaf.size_bytes, 4 | 8 | 10..=16) => Class::Ordered(Code::Float),
+                LeafKind::Time { .. } => Class::Ordered(Code::Time),
+                LeafKind::Container(_) => Class::Ordered(Code::Size),
+                LeafKind::Pointer(_) | LeafKind::Function | LeafKind::Vtable => Class::Pointer,
+                LeafKind::Text(_) | LeafKind::Bytes | LeafKind::Unsigned | LeafKind::Float => Class::Text,
+                LeafKind::Bool
+                | LeafKind::Character
+                | LeafKind::Enum
+                | LeafKind::Optional(_)
+                | LeafKind::Variant { .. } => Class::Plain,
             },
-            Source::Pointer { .. } | Source::Text { .. } => 0.75,
-            Source::Number { .. } => 0.65,
         }
     }
-}
 
-/// How the codes of an ordered column are numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Code {
-    Signed,
-    Unsigned,
-    Float,
-    Time,
-    Size,
-}
-
-const SIGN: u64 = 1 << 63;
-
-fn float_code(bits: u64) -> u64 {
-    if bits & SIGN != 0 { !bits } else { bits ^ SIGN }
-}
-
-/// A column, and what its codes mean.
-pub(super) struct Read {
-    pub(super) column: Column,
-    code: Option<Code>,
-    /// By code, of a column without order.
-    meanings: Vec<Meaning>,
-}
-
-impl Read {
-    pub(super) fn meaning(&self, question: &FieldsQuestion<'_>, source: &Source, category: Category) -> Meaning {
-        match (category, self.code) {
-            (Category::Other, _) => Meaning::Other,
-            (Category::Value(code), None) => {
-                usize::try_from(code).ok().and_then(|at| self.meanings.get(at)).cloned().unwrap_or(Meaning::Other)
+    /// Whether another dump's member is the same one.
+    pub(super) fn is_like(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Leaf(a), Source::Leaf(b)) => {
+                a.path == b.path && a.size_bytes == b.size_bytes && self.class() == other.class()
             }
-            (Category::Value(code), Some(how)) => Meaning::Text(written(question, source, how, code)),
-            (Category::Range(low, high), how) => {
-                let how = how.unwrap_or(Code::Unsigned);
-                Meaning::Range(written(question, source, how, low), written(question, source, how, high))
+            (a, b) => a == b,
+        }
+    }
+
+    /// The value in an object of these bytes.
+    #[inline]
+    pub(super) fn read(&self, bytes: &[u8], space: &AddressSpace) -> Value {
+        let target = space.target();
+        match self {
+            Source::Leaf(leaf) => leaf.read(bytes, space),
+            Source::Pointer { offset, width } => match number_at(bytes, *offset, *width, target) {
+                None => Value::Missing,
+                Some(0) => Value::Null,
+                Some(word) => Value::Pointer(Addr(word)),
+            },
+            Source::Text { offset, width } => match number_at(bytes, *offset, *width, target) {
+                None => Value::Missing,
+                Some(word) => match text_in_word(word, target) {
+                    Some(text) => Value::Text { length: Some(text.len() as u64), bytes: text.into_bytes() },
+                    None => Value::UInt(word),
+                },
+            },
+            Source::Number { offset, width } => {
+                number_at(bytes, *offset, *width, target).map_or(Value::Missing, Value::UInt)
             }
         }
     }
+
+    /// A code of an ordered or plain member as a person would write it.
+    pub(super) fn written(&self, code: u64, types: Option<&Types>) -> String {
+        let value = match (self.class(), self) {
+            (Class::Ordered(how), _) => ordered_value(how, code),
+            (_, Source::Leaf(leaf)) => match (&leaf.kind, code) {
+                (_, ABSENT) => Value::Absent,
+                (_, IMPLAUSIBLE) => Value::Implausible,
+                (LeafKind::Bool | LeafKind::Optional(_), code) => Value::Bool(code != 0),
+                (LeafKind::Character, code) => Value::Character(u32::try_from(code).unwrap_or(u32::MAX)),
+                (LeafKind::Variant { .. }, code) => Value::Variant(u32::try_from(code).unwrap_or(u32::MAX)),
+                (_, code) => Value::Enum(code),
+            },
+            _ => Value::UInt(code),
+        };
+        match (self, types) {
+            (Source::Leaf(leaf), Some(types)) => types.describe(leaf, &value).into_owned(),
+            _ => code.to_string(),
+        }
+    }
+
+    /// Whether a number's name says that it is a moment.
+    pub(super) fn may_be_time(&self) -> bool {
+        let Source::Leaf(leaf) = self else { return false };
+        let path = leaf.path.to_ascii_lowercase();
+        let name = path.rsplit('.').next().unwrap_or(&path).trim_end_matches('_');
+        let words = ["time", "date", "stamp", "when", "since", "seen", "expire", "deadline", "until"];
+        leaf.size_bytes >= 4
+            && matches!(leaf.kind, LeafKind::Signed | LeafKind::Unsigned)
+            && (name.ends_with("_at") || words.iter().any(|word| name.contains(word)))
+    }
+
+    /// Whether a code is a second of the years 2000 to 2039.
+    pub(super) fn is_plausible_time(&self, code: u64) -> bool {
+        match self.class() {
+            Class::Ordered(how @ (Code::Signed | Code::Unsigned)) => match ordered_value(how, code) {
+                Value::Int(seconds) => TIMES.contains(&seconds),
+                Value::UInt(seconds) => i64::try_from(seconds).is_ok_and(|seconds| TIMES.contains(&seconds)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// A code of seconds since 1970, as a date and as the number; special values as the number alone.
+    pub(super) fn written_as_time(&self, code: u64, types: Option<&Types>) -> String {
+        let number = self.written(code, types);
+        match (self, types, number.parse::<i64>()) {
+            (Source::Leaf(leaf), Some(types), Ok(seconds)) if TIMES.contains(&seconds) => {
+                let date = types.describe(leaf, &Value::Time { seconds, nanoseconds: 0 }).into_owned();
+                format!("{number} ({date})")
+            }
+            _ => number,
+        }
+    }
+
+    /// Whether values have a name beside their number.
+    pub(super) fn is_enumeration(&self) -> bool {
+        matches!(self, Source::Leaf(leaf) if leaf.kind == LeafKind::Enum)
+    }
+
+    /// Whether the values have names that say more than a number does.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self, Source::Leaf(leaf) if matches!(leaf.kind, LeafKind::Enum | LeafKind::Variant { .. }))
+    }
 }
 
-fn written(question: &FieldsQuestion<'_>, source: &Source, how: Code, code: u64) -> String {
-    let value = match how {
+fn ordered_value(how: Code, code: u64) -> Value {
+    match how {
         Code::Signed => Value::Int((code ^ SIGN) as i64),
         Code::Unsigned => Value::UInt(code),
         Code::Float => Value::Float(f64::from_bits(if code & SIGN != 0 { code ^ SIGN } else { !code })),
         Code::Time => Value::Time { seconds: (code ^ SIGN) as i64, nanoseconds: 0 },
         Code::Size => Value::Size(code),
-    };
-    match (source, question.layout) {
-        (Source::Leaf(leaf), Some((types, _))) => types.describe(leaf, &value).into_owned(),
-        _ => code.to_string(),
     }
 }
 
-/// Gives meanings codes in the order in which they come.
-#[derive(Default)]
-struct Meanings {
-    codes: HashMap<Meaning, u64>,
-    list: Vec<Meaning>,
+fn float_code(bits: u64) -> u64 {
+    if bits & SIGN != 0 { !bits } else { bits ^ SIGN }
 }
 
-impl Meanings {
-    fn code(&mut self, meaning: Meaning) -> u64 {
-        if let Some(code) = self.codes.get(&meaning) {
-            return *code;
+/// The cell of a number. One that is absent or impossible is left out: the member that says which variant is there tells
+/// that. 0, −1, all ones and the greatest of its type stand apart.
+#[inline]
+pub(super) fn ordered_cell(value: &Value) -> Cell {
+    match *value {
+        Value::Int(-1) => Cell::Apart(SIGN - 1),
+        Value::Int(value) if value == 0 || value == i64::from(i32::MAX) || value == i64::MAX => {
+            Cell::Apart(value as u64 ^ SIGN)
         }
-        let meaning = if self.list.len() < MOST_MEANINGS { meaning } else { Meaning::Other };
-        let next = self.list.len() as u64;
-        *self.codes.entry(meaning.clone()).or_insert_with(|| {
-            self.list.push(meaning);
-            next
-        })
+        Value::Int(value) => Cell::Value(value as u64 ^ SIGN),
+        Value::UInt(value) | Value::Size(value) => match value {
+            0 | 0xff | 0xffff | 0xffff_ffff | u64::MAX => Cell::Apart(value),
+            value => Cell::Value(value),
+        },
+        Value::Float(value) if value == 0.0 || value.is_nan() => Cell::Apart(float_code(value.to_bits())),
+        Value::Float(value) => Cell::Value(float_code(value.to_bits())),
+        Value::Time { seconds: 0, .. } => Cell::Apart(SIGN),
+        Value::Time { seconds, .. } => Cell::Value(seconds as u64 ^ SIGN),
+        _ => Cell::Missing,
+    }
+}
+
+/// The cell of a value that is one or the other.
+#[inline]
+pub(super) fn plain_cell(value: &Value) -> Cell {
+    match *value {
+        Value::Bool(value) => Cell::Value(u64::from(value)),
+        Value::Enum(value) => Cell::Value(value),
+        Value::Character(code) | Value::Variant(code) => Cell::Value(u64::from(code)),
+        Value::Absent => Cell::Value(ABSENT),
+        Value::Implausible => Cell::Value(IMPLAUSIBLE),
+        _ => Cell::Missing,
     }
 }
 
 /// The bytes of an object; `None` where they are not in the dump.
 pub(super) fn object_bytes<'a>(question: &FieldsQuestion<'a>, at: usize) -> Option<&'a [u8]> {
-    let span: Span = question.heap.table.span(*question.objects.get(at)?);
-    question.image.space().bytes(span)
+    let table: &'a AllocationTable = &question.heap.table;
+    question.image.space().bytes(table.span(*question.objects.get(at)?))
 }
 
 /// A number of 1, 2, 4 or 8 bytes.
+#[inline]
 pub(super) fn number_at(bytes: &[u8], offset: u64, width: u64, target: Target) -> Option<u64> {
     let bytes = bytes.get(usize::try_from(offset).ok()?..)?;
     match width {
@@ -153,128 +257,154 @@ pub(super) fn number_at(bytes: &[u8], offset: u64, width: u64, target: Target) -
     }
 }
 
-pub(super) fn read_column(question: &FieldsQuestion<'_>, source: &Source) -> Read {
-    let space = question.image.space();
-    let target = question.image.target();
-    let values = (0..question.objects.len()).map(|at| {
-        let Some(bytes) = object_bytes(question, at) else { return Value::Missing };
-        match source {
-            Source::Leaf(leaf) => leaf.read(bytes, space),
-            Source::Pointer { offset, width } => match number_at(bytes, *offset, *width, target) {
-                None => Value::Missing,
-                Some(0) => Value::Null,
-                Some(word) => Value::Pointer(Addr(word)),
-            },
-            Source::Text { offset, width } => match number_at(bytes, *offset, *width, target) {
-                None => Value::Missing,
-                Some(word) => match text_in_word(word, target) {
-                    Some(text) => Value::Text { bytes: text.into_bytes(), length: None },
-                    None => Value::UInt(word),
-                },
-            },
-            Source::Number { offset, width } => {
-                number_at(bytes, *offset, *width, target).map_or(Value::Missing, Value::UInt)
-            }
-        }
-    });
-    match source {
-        Source::Number { .. } => numbers(values, Code::Unsigned),
-        Source::Leaf(leaf) => match &leaf.kind {
-            LeafKind::Signed => numbers(values, Code::Signed),
-            LeafKind::Unsigned => numbers(values, Code::Unsigned),
-            LeafKind::Float => numbers(values, Code::Float),
-            LeafKind::Time { .. } => numbers(values, Code::Time),
-            LeafKind::Container(_) => numbers(values, Code::Size),
-            LeafKind::Pointer(_) | LeafKind::Function => pointers(question, values.collect()),
-            _ => meanings(question, source, values),
-        },
-        Source::Pointer { .. } => pointers(question, values.collect()),
-        Source::Text { .. } => meanings(question, source, values),
-    }
-}
-
-/// A number that is absent or impossible is left out: the member that says which variant is there tells that.
-fn numbers(values: impl Iterator<Item = Value>, code: Code) -> Read {
-    let cells = values.map(|value| match value {
-        Value::Int(-1) => Cell::Apart(SIGN - 1),
-        Value::Int(value) if value == 0 || value == i64::from(i32::MAX) || value == i64::MAX => {
-            Cell::Apart(value as u64 ^ SIGN)
-        }
-        Value::Int(value) => Cell::Value(value as u64 ^ SIGN),
-        Value::UInt(value) | Value::Size(value) => match value {
-            0 | 0xff | 0xffff | 0xffff_ffff | u64::MAX => Cell::Apart(value),
-            value => Cell::Value(value),
-        },
-        Value::Float(0.0) => Cell::Apart(float_code(0)),
-        Value::Float(value) => Cell::Value(float_code(value.to_bits())),
-        Value::Time { seconds: 0, .. } => Cell::Apart(SIGN),
-        Value::Time { seconds, .. } => Cell::Value(seconds as u64 ^ SIGN),
-        _ => Cell::Missing,
-    });
-    Read { column: Column { cells: cells.collect(), ordered: true }, code: Some(code), meanings: Vec::new() }
-}
-
-/// Null, one place that many point to, a type of objects; never just an address.
-fn pointers(question: &FieldsQuestion<'_>, values: Vec<Value>) -> Read {
-    let mut targets: HashMap<u64, u64> = HashMap::new();
-    for value in &values {
-        if let Value::Pointer(addr) | Value::Code(addr) = value
-            && (targets.len() < MOST_TARGETS || targets.contains_key(&addr.0))
-        {
-            *targets.entry(addr.0).or_default() += 1;
+impl Source {
+    /// Bits from the beginning of the object, of a bit field.
+    pub(super) fn bit_offset(&self) -> u64 {
+        match self {
+            Source::Leaf(leaf) => leaf.bits.map_or(0, |bits| bits.offset),
+            _ => 0,
         }
     }
-    let least = (values.len() as u64 / SHARED).max(2);
-    let table = &question.heap.table;
-    let meaning = |addr: Addr| {
-        if targets.get(&addr.0).is_some_and(|count| *count >= least) || question.image.module_at(addr).is_some() {
-            return Meaning::Place(addr);
-        }
-        let Some((id, _)) = table.find(addr) else { return Meaning::Elsewhere };
-        match question.known.of(id) {
-            Some(identity) => Meaning::Object(identity),
-            None => Meaning::Allocation(table.usable_size(id)),
-        }
-    };
-    let mut known = Meanings::default();
-    let cells = (values.iter())
-        .map(|value| match value {
-            Value::Null => Cell::Apart(known.code(Meaning::Null)),
-            Value::Pointer(addr) | Value::Code(addr) => Cell::Value(known.code(meaning(*addr))),
-            Value::Absent => Cell::Apart(known.code(Meaning::Text("absent".to_owned()))),
-            Value::Implausible => Cell::Apart(known.code(Meaning::Text("implausible".to_owned()))),
-            _ => Cell::Missing,
-        })
-        .collect();
-    Read { column: Column { cells, ordered: false }, code: None, meanings: known.list }
 }
 
-fn meanings(question: &FieldsQuestion<'_>, source: &Source, values: impl Iterator<Item = Value>) -> Read {
-    let mut known = Meanings::default();
-    // Few raw values of an enumeration have to be named once each.
-    let mut enumerators: HashMap<u64, u64> = HashMap::new();
-    let cells = values.map(|value| {
-        let meaning = match (&value, source, question.layout) {
-            (Value::Missing, ..) => return Cell::Missing,
-            (Value::Null, ..) => Meaning::Null,
-            (Value::Enum(raw), Source::Leaf(leaf), Some((types, _))) => {
-                if let Some(code) = enumerators.get(raw) {
-                    return Cell::Value(*code);
-                }
-                let code = known.code(match types.describe(leaf, &value).into_owned() {
-                    name if name == raw.to_string() => Meaning::Text(name),
-                    name => Meaning::Named(name, raw.to_string()),
-                });
-                enumerators.insert(*raw, code);
-                return Cell::Value(code);
-            }
-            (_, Source::Leaf(leaf), Some((types, _))) => Meaning::Text(types.describe(leaf, &value).into_owned()),
-            (Value::Text { bytes, .. }, ..) => Meaning::Text(format!("\"{}\"", String::from_utf8_lossy(bytes))),
-            (Value::UInt(word), ..) => Meaning::Text(word.to_string()),
-            _ => return Cell::Missing,
+/// A member whose value is the same bytes of each object: read without a look at its type each time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fixed {
+    offset: usize,
+    width: usize,
+    order: ByteOrder,
+    how: Meant,
+}
+
+/// How the bits are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meant {
+    /// As they are.
+    Bits,
+    /// Some of them: so many from the lowest on are left out, and these kept.
+    Some(u32, u64),
+    /// A number with a sign, in so many bits.
+    Signed(u32),
+    Bool,
+    Float4,
+    Float8,
+}
+
+impl Source {
+    /// How to read an ordered or plain member, or a pointer, at once; `None` where that takes a closer look.
+    pub(super) fn fixed(&self, target: Target) -> Option<Fixed> {
+        let (offset, width) = (usize::try_from(self.offset()).ok()?, usize::try_from(self.width()).ok()?);
+        let fixed =
+            |width, how| matches!(width, 1 | 2 | 4 | 8).then_some(Fixed { offset, width, order: target.order, how });
+        let Source::Leaf(leaf) = self else {
+            return match self {
+                Source::Text { .. } => None,
+                _ => fixed(width, Meant::Bits),
+            };
         };
-        Cell::Value(known.code(meaning))
-    });
-    let cells = cells.collect();
-    Read { column: Column { cells, ordered: false }, code: None, meanings: known.list }
+        if !leaf.guards.is_empty() {
+            return None;
+        }
+        if let Some(bits) = leaf.bits {
+            let shift = (bits.offset % 8) as u32;
+            let plain = matches!(leaf.kind, LeafKind::Unsigned | LeafKind::Enum | LeafKind::Bool);
+            if !plain || target.order == ByteOrder::Big || u64::from(shift) + bits.size > 8 {
+                return None;
+            }
+            let offset = usize::try_from(bits.offset / 8).ok()?;
+            let how = Meant::Some(shift, (1 << bits.size) - 1);
+            return Some(Fixed { offset, width: 1, order: target.order, how });
+        }
+        match leaf.kind {
+            LeafKind::Signed => fixed(width, Meant::Signed(width as u32 * 8)),
+            LeafKind::Unsigned | LeafKind::Enum => fixed(width, Meant::Bits),
+            LeafKind::Bool => fixed(width, Meant::Bool),
+            LeafKind::Float if width == 4 => fixed(width, Meant::Float4),
+            LeafKind::Float if width == 8 => fixed(width, Meant::Float8),
+            LeafKind::Pointer(_) | LeafKind::Function => fixed(width, Meant::Bits),
+            _ => None,
+        }
+    }
+}
+
+impl Fixed {
+    /// The codes of a batch of objects, of a pointer its bits; `None` where the memory is missing.
+    #[inline]
+    pub(super) fn for_each(&self, bytes: &[Option<&[u8]>], found: impl FnMut(usize, Option<u64>)) {
+        let big = self.order == ByteOrder::Big;
+        match (self.width, big) {
+            (1, _) => self.each(bytes, |raw: [u8; 1]| u64::from(raw[0]), found),
+            (2, false) => self.each(bytes, |raw| u64::from(u16::from_le_bytes(raw)), found),
+            (4, false) => self.each(bytes, |raw| u64::from(u32::from_le_bytes(raw)), found),
+            (_, false) => self.each(bytes, u64::from_le_bytes, found),
+            (2, true) => self.each(bytes, |raw| u64::from(u16::from_be_bytes(raw)), found),
+            (4, true) => self.each(bytes, |raw| u64::from(u32::from_be_bytes(raw)), found),
+            (_, true) => self.each(bytes, u64::from_be_bytes, found),
+        }
+    }
+
+    #[inline]
+    fn each<const WIDTH: usize>(
+        &self,
+        bytes: &[Option<&[u8]>],
+        number: impl Fn([u8; WIDTH]) -> u64,
+        mut found: impl FnMut(usize, Option<u64>),
+    ) {
+        for (at, bytes) in bytes.iter().enumerate() {
+            let raw = bytes.and_then(|bytes| bytes.get(self.offset..)?.first_chunk::<WIDTH>().copied());
+            found(at, raw.map(|raw| self.code(number(raw))));
+        }
+    }
+
+    #[inline]
+    fn code(&self, raw: u64) -> u64 {
+        match self.how {
+            Meant::Bits => raw,
+            Meant::Some(shift, mask) => raw >> shift & mask,
+            Meant::Signed(bits) => ((raw << (64 - bits)) as i64 >> (64 - bits)) as u64 ^ SIGN,
+            Meant::Bool if raw > 1 => IMPLAUSIBLE,
+            Meant::Bool => raw,
+            Meant::Float4 => float_code(f64::from(f32::from_bits(raw as u32)).to_bits()),
+            Meant::Float8 => float_code(raw),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Target;
+
+    #[test]
+    fn a_number_is_read_alike_both_ways() {
+        let space = AddressSpace::new(Target::LITTLE_8);
+        let bytes: Vec<u8> = (0..64u8).map(|at| at.wrapping_mul(37) ^ 0x5a).collect();
+        for width in [1, 2, 4, 8] {
+            for offset in [0, 3, 17, 56, 60, 63, 64] {
+                let source = Source::Number { offset, width };
+                let slow = match ordered_cell(&source.read(&bytes, &space)) {
+                    Cell::Missing => None,
+                    Cell::Value(code) | Cell::Apart(code) => Some(code),
+                };
+                let mut fast = Vec::new();
+                source.fixed(Target::LITTLE_8).unwrap().for_each(&[Some(&bytes), None], |_, code| fast.push(code));
+                assert_eq!(fast, [slow, None], "{offset} {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_numbers_have_their_order() {
+        let codes = |values: &[Value]| -> Vec<u64> {
+            let code = |value: &Value| match ordered_cell(value) {
+                Cell::Value(code) | Cell::Apart(code) => code,
+                Cell::Missing => panic!("{value:?}"),
+            };
+            values.iter().map(code).collect()
+        };
+        assert!(codes(&[i64::MIN, -7, -1, 0, 3, i64::MAX].map(Value::Int)).is_sorted());
+        assert!(
+            codes(&[f64::NEG_INFINITY, -2.5, -0.25, 0.0, 1e-300, 3.0, f64::INFINITY].map(Value::Float)).is_sorted()
+        );
+    }
 }

@@ -12,7 +12,8 @@
 //! compare   = "==" | "!=" | "<" | "<=" | ">" | ">="
 //! ```
 //!
-//! A member is a path (`conn.tls`, `items[2].id`); behind `this.` also one that is called `size` or `type`.
+//! A member is a path (`conn.tls`, `items[2].id`), or where nothing names it its offset (`+0x18`); behind `this.` also one
+//! that is called `size` or `type`.
 //!
 //! ```
 //! use topleaked::insight::filter::Filter;
@@ -265,12 +266,17 @@ impl fmt::Display for Test {
             Test::AddressIn(from, to) => write!(f, "address in {:#x}-{:#x}", from.0, to.0),
             Test::Member(MemberTest { path, condition }) => match condition {
                 MemberCondition::Compare(comparison, literal) => {
-                    write!(f, "this.{path} {} {literal}", comparison.symbol())
+                    write!(f, "{}{path} {} {literal}", this(path), comparison.symbol())
                 }
-                MemberCondition::Matches(pattern) => write!(f, "this.{path} {pattern}"),
+                MemberCondition::Matches(pattern) => write!(f, "{}{path} {pattern}", this(path)),
             },
         }
     }
+}
+
+/// What stands before a path, so that no member is taken for a word of the grammar; an offset is none.
+fn this(path: &str) -> &'static str {
+    if path.starts_with('+') { "" } else { "this." }
 }
 
 impl fmt::Display for Pattern {

@@ -303,8 +303,14 @@ impl Parser {
         Some(operator)
     }
 
-    /// A member's path: names, parted by points or arrows, with places in brackets.
+    /// A member's path: names, parted by points or arrows, with places in brackets; or its offset, `+0x18`.
     fn path(&mut self) -> Result<String, FilterError> {
+        if self.peek() == Some('+') {
+            let start = self.at;
+            self.at += 1;
+            self.skip(|c| c.is_ascii_alphanumeric());
+            return Ok(self.taken(start));
+        }
         let mut path = self.word();
         loop {
             if self.peek() == Some('[') {

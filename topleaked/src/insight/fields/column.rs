@@ -1,0 +1,252 @@
+//! One member of all objects as codes of categories, learnt from a sample.
+
+use std::collections::HashMap;
+
+use crate::image::AddressSpace;
+use crate::types::Value;
+
+use super::super::contrast::{Binning, Category, Cell, NO_CODE};
+use super::Meaning;
+use super::keys::{Key, KeyBook, OTHER_ID, pointer_keys, text_keys};
+use super::part::{Names, Part};
+use super::read::{Class, Source, ordered_cell, plain_cell};
+
+/// One member, and how its values become codes.
+#[derive(Debug)]
+pub(super) struct Column {
+    /// Where it is, by dump.
+    pub(super) sources: Vec<Source>,
+    pub(super) class: Class,
+    pub(super) binning: Binning,
+    /// What ids stand for.
+    meanings: Vec<Meaning>,
+    /// By dump, of pointers and texts.
+    books: Vec<KeyBook>,
+    /// The codes of ids; of pointers and texts.
+    codes_of_ids: Vec<u16>,
+    /// Numbers that are seconds since 1970, by all that can be told.
+    pub(super) times: bool,
+    /// Cells of the sample, over all dumps.
+    pub(super) sample: Vec<Cell>,
+    /// Codes of the sample.
+    pub(super) sample_codes: Vec<u16>,
+}
+
+/// What a thread reads for a column: cells, or indices into a list of keys.
+pub(super) enum Sampled {
+    Cells(Vec<Cell>),
+    Keys(Vec<Option<u32>>, Vec<Key>),
+}
+
+/// Reads the sampled objects of one dump.
+pub(super) fn read_sample(part: &Part<'_>, source: &Source, positions: &[usize], most_values: usize) -> Sampled {
+    let space = part.image.space();
+    let values = positions.iter().map(|at| {
+        let bytes = part.objects.get(*at).and_then(|id| space.bytes(part.table.span(*id)));
+        bytes.map_or(Value::Missing, |bytes| source.read(bytes, space))
+    });
+    let keys = match source.class() {
+        Class::Ordered(_) => return Sampled::Cells(values.map(|value| ordered_cell(&value)).collect()),
+        Class::Plain => return Sampled::Cells(values.map(|value| plain_cell(&value)).collect()),
+        Class::Pointer => pointer_keys(part, &values.collect::<Vec<_>>()),
+        Class::Text => text_keys(&values.collect::<Vec<_>>(), most_values),
+    };
+    let mut known: HashMap<Key, u32> = HashMap::new();
+    let mut list = Vec::new();
+    let indices = keys.into_iter().map(|key| {
+        let key = key?;
+        if let Some(at) = known.get(&key) {
+            return Some(*at);
+        }
+        let at = list.len() as u32;
+        list.push(key.clone());
+        known.insert(key, at);
+        Some(at)
+    });
+    let indices = indices.collect();
+    Sampled::Keys(indices, list)
+}
+
+impl Column {
+    /// A column of the samples of all dumps.
+    pub(super) fn new(
+        sources: Vec<Source>,
+        sampled: Vec<Sampled>,
+        parts: &[Part<'_>],
+        names: &[Names<'_>],
+        most_values: usize,
+    ) -> Column {
+        let class = sources.first().map_or(Class::Plain, Source::class);
+        let by_name_only = parts.len() > 1;
+        let quoted = !matches!(sources.first(), Some(Source::Leaf(leaf)) if leaf.kind == crate::types::LeafKind::Bytes);
+        let mut ids: HashMap<Meaning, u32> = HashMap::new();
+        let mut meanings: Vec<Meaning> = Vec::new();
+        let mut books = Vec::new();
+        let mut sample: Vec<Cell> = Vec::new();
+        for ((sampled, part), names) in sampled.into_iter().zip(parts).zip(names) {
+            match sampled {
+                Sampled::Cells(cells) => sample.extend(cells),
+                Sampled::Keys(indices, list) => {
+                    let id = |key: &Key| {
+                        let meaning = key.meaning(part, names, quoted, by_name_only);
+                        *ids.entry(meaning.clone()).or_insert_with(|| {
+                            meanings.push(meaning);
+                            meanings.len() as u32 - 1
+                        })
+                    };
+                    let of_keys: Vec<u32> = list.iter().map(id).collect();
+                    books.push(KeyBook::new(list.iter().zip(of_keys.iter().copied())));
+                    let of_key = |at: &Option<u32>| of_keys.get((*at)? as usize).copied();
+                    sample.extend(
+                        indices.iter().map(|at| of_key(at).map_or(Cell::Missing, |id| Cell::Value(u64::from(id)))),
+                    );
+                }
+            }
+        }
+        let ordered = matches!(class, Class::Ordered(_));
+        let binning = Binning::of_sample(&sample, ordered, most_values);
+        let sample_codes = sample.iter().map(|cell| binning.code(*cell)).collect();
+        let codes_of_ids = (0..meanings.len() as u64).map(|id| binning.code(Cell::Value(id))).collect();
+        let times = sources.first().is_some_and(|source| source.may_be_time())
+            && sample.iter().all(|cell| match cell {
+                Cell::Value(code) => sources.first().is_some_and(|source| source.is_plausible_time(*code)),
+                _ => true,
+            });
+        Column { sources, class, binning, meanings, books, codes_of_ids, times, sample, sample_codes }
+    }
+
+    /// The order codes of the sample, of an ordered column.
+    pub(super) fn sample_values(&self) -> Vec<Option<u64>> {
+        let value = |cell: &Cell| match cell {
+            Cell::Value(code) => Some(*code),
+            _ => None,
+        };
+        self.sample.iter().map(value).collect()
+    }
+
+    /// The codes of objects of one dump; `unseen` is called for values without a code of their own that deserve one,
+    /// `ordered` for the order code of each.
+    #[inline]
+    pub(super) fn encode(
+        &self,
+        part_at: usize,
+        part: &Part<'_>,
+        bytes: &[Option<&[u8]>],
+        codes: &mut Vec<u16>,
+        mut unseen: impl FnMut(usize, u64),
+        mut ordered: impl FnMut(u64),
+    ) {
+        codes.clear();
+        if self.encode_fixed(part_at, part, bytes, codes, &mut unseen, &mut ordered) {
+            return;
+        }
+        let Some(source) = self.sources.get(part_at) else { return };
+        let space: &AddressSpace = part.image.space();
+        let read = |bytes: &Option<&[u8]>| bytes.map_or(Value::Missing, |bytes| source.read(bytes, space));
+        let (other, open) = (self.binning.other(), self.binning.is_open());
+        match self.class {
+            Class::Ordered(_) => {
+                for (at, bytes) in bytes.iter().enumerate() {
+                    let cell = ordered_cell(&read(bytes));
+                    let code = self.binning.code(cell);
+                    if let Cell::Value(value) | Cell::Apart(value) = cell {
+                        ordered(value);
+                        if open && code == other {
+                            unseen(at, value);
+                        }
+                    }
+                    codes.push(code);
+                }
+            }
+            Class::Plain => {
+                for (at, bytes) in bytes.iter().enumerate() {
+                    let cell = plain_cell(&read(bytes));
+                    let code = self.binning.code(cell);
+                    if let Cell::Value(value) = cell
+                        && open
+                        && code == other
+                    {
+                        unseen(at, value);
+                    }
+                    codes.push(code);
+                }
+            }
+            Class::Pointer | Class::Text => {
+                let Some(book) = self.books.get(part_at) else { return };
+                for bytes in bytes {
+                    codes.push(match book.id(part, &read(bytes)) {
+                        None => NO_CODE,
+                        Some(OTHER_ID) => other,
+                        Some(id) => self.codes_of_ids.get(id as usize).copied().unwrap_or(other),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The same for members that are the same bytes of each object; false for others.
+    #[inline]
+    fn encode_fixed(
+        &self,
+        part_at: usize,
+        part: &Part<'_>,
+        bytes: &[Option<&[u8]>],
+        codes: &mut Vec<u16>,
+        unseen: &mut impl FnMut(usize, u64),
+        ordered: &mut impl FnMut(u64),
+    ) -> bool {
+        let Some(fixed) = self.sources.get(part_at).and_then(|source| source.fixed(part.image.target())) else {
+            return false;
+        };
+        let (other, open) = (self.binning.other(), self.binning.is_open());
+        let is_ordered = matches!(self.class, Class::Ordered(_));
+        match self.class {
+            Class::Ordered(_) | Class::Plain => fixed.for_each(bytes, |at, value| {
+                let Some(value) = value else { return codes.push(NO_CODE) };
+                let code = self.binning.code(Cell::Value(value));
+                if is_ordered {
+                    ordered(value);
+                }
+                if open && code == other {
+                    unseen(at, value);
+                }
+                codes.push(code);
+            }),
+            Class::Pointer => {
+                let Some(book) = self.books.get(part_at) else { return false };
+                fixed.for_each(bytes, |_, word| {
+                    codes.push(match word.map(|word| book.pointer_id(part, word)) {
+                        None => NO_CODE,
+                        Some(OTHER_ID) => other,
+                        Some(id) => self.codes_of_ids.get(id as usize).copied().unwrap_or(other),
+                    });
+                });
+            }
+            Class::Text => return false,
+        }
+        true
+    }
+
+    /// What a category means.
+    pub(super) fn meaning(&self, category: Category, parts: &[Part<'_>]) -> Meaning {
+        let Some(source) = self.sources.first() else { return Meaning::Other };
+        let types = parts.first().and_then(|part| part.types);
+        let written = |code| match self.times {
+            true => source.written_as_time(code, types),
+            false => source.written(code, types),
+        };
+        match (category, self.class) {
+            (Category::Other, _) => Meaning::Other,
+            (Category::Value(id), Class::Pointer | Class::Text) => {
+                usize::try_from(id).ok().and_then(|id| self.meanings.get(id)).cloned().unwrap_or(Meaning::Other)
+            }
+            (Category::Value(code), _) if source.is_enumeration() => match (written(code), code.to_string()) {
+                (name, number) if name == number => Meaning::Text(name),
+                (name, number) => Meaning::Named(name, number),
+            },
+            (Category::Value(code), _) => Meaning::Text(written(code)),
+            (Category::Range(low, high), _) if low == high => Meaning::Text(written(low)),
+            (Category::Range(low, high), _) => Meaning::Range(written(low), written(high)),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Pointers and texts as numbers: what a pointer leads to, what a text is, each with an id of its own.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use crate::addr::Addr;
+use crate::types::Value;
+
+use super::super::groups::WordHasher;
+use super::Meaning;
+use super::part::{Names, Part};
+
+/// Texts and targets that are told apart in one member; all further ones are one.
+const MOST_KEYS: usize = 1 << 14;
+/// Targets that are counted one by one.
+const MOST_TARGETS: usize = 1 << 17;
+/// A place to which one in so many objects points is a value of its own.
+const SHARED: u64 = 20;
+/// Bytes by which texts are put together that are too many to be told apart.
+const PREFIX: usize = 4;
+/// Classes of length: up to so many bytes each.
+const LENGTHS: [u64; 7] = [0, 7, 15, 31, 63, 127, u64::MAX];
+
+/// What a pointer leads to or a text is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum Key {
+    Null,
+    Absent,
+    Implausible,
+    /// Not to be told apart from others.
+    Other,
+    /// To no allocation and no module.
+    Elsewhere,
+    /// This place, which many objects share or which a module has.
+    Place(u64),
+    /// An object of this identity.
+    Typed(u32),
+    /// An allocation of so many usable bytes.
+    Sized(u64),
+    /// These bytes.
+    Text(Vec<u8>),
+    /// Bytes that begin so.
+    Prefix(Vec<u8>),
+    /// Bytes of this class of length.
+    Length(usize),
+}
+
+impl Key {
+    fn of_text(text: &Value) -> Key {
+        match text {
+            Value::Null => Key::Null,
+            Value::Absent => Key::Absent,
+            Value::Implausible => Key::Implausible,
+            Value::Text { bytes, .. } | Value::Bytes(bytes) => Key::Text(bytes.clone()),
+            Value::UInt(word) => Key::Text(word.to_string().into_bytes()),
+            _ => Key::Other,
+        }
+    }
+
+    fn length(value: &Value) -> u64 {
+        match value {
+            Value::Text { bytes, length } => length.unwrap_or(bytes.len() as u64),
+            Value::Bytes(bytes) => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// What it says. `quoted` texts are text, others bytes; across dumps places count `by_name_only`.
+    pub(super) fn meaning(&self, part: &Part<'_>, names: &Names<'_>, quoted: bool, by_name_only: bool) -> Meaning {
+        match self {
+            Key::Null => Meaning::Null,
+            Key::Absent => Meaning::Text("absent".to_owned()),
+            Key::Implausible => Meaning::Text("implausible".to_owned()),
+            Key::Other => Meaning::Other,
+            Key::Elsewhere => Meaning::Elsewhere,
+            Key::Place(addr) => part.place(Addr(*addr), names, by_name_only),
+            Key::Typed(identity) => part.type_of(*identity),
+            Key::Sized(size) => Meaning::Allocation(*size),
+            Key::Text(bytes) if quoted => Meaning::Text(format!("\"{}\"", String::from_utf8_lossy(bytes))),
+            Key::Text(bytes) => Meaning::Text(bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()),
+            Key::Prefix(bytes) => Meaning::Prefix(String::from_utf8_lossy(bytes).into_owned()),
+            Key::Length(class) => {
+                let most = LENGTHS.get(*class).copied().unwrap_or(u64::MAX);
+                let least = class.checked_sub(1).and_then(|below| LENGTHS.get(below)).map_or(0, |below| below + 1);
+                Meaning::Length(least, most)
+            }
+        }
+    }
+}
+
+/// How texts are told apart that are too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rest {
+    Whole,
+    Prefix,
+    Length,
+}
+
+/// The hash only has to be fast: what is hashed was put there by allocators and linkers.
+type ByWord = HashMap<u64, u32, BuildHasherDefault<WordHasher>>;
+
+/// Knows the keys of one member in one dump, from a sample.
+#[derive(Clone, Debug)]
+pub(super) struct KeyBook {
+    places: ByWord,
+    /// By identity.
+    types: Vec<u32>,
+    sizes: ByWord,
+    texts: HashMap<Vec<u8>, u32>,
+    prefixes: HashMap<Vec<u8>, u32>,
+    lengths: [u32; LENGTHS.len()],
+    rest: Rest,
+    null: u32,
+    absent: u32,
+    implausible: u32,
+    elsewhere: u32,
+}
+
+/// The id of what no sample held.
+pub(super) const OTHER_ID: u32 = u32::MAX;
+
+/// Which places of a sample of pointers are shared by many objects.
+fn shared_places(values: &[Value]) -> HashMap<u64, u64> {
+    let mut targets: HashMap<u64, u64> = HashMap::new();
+    for value in values {
+        if let Value::Pointer(addr) | Value::Code(addr) = value
+            && (targets.len() < MOST_TARGETS || targets.contains_key(&addr.0))
+        {
+            *targets.entry(addr.0).or_default() += 1;
+        }
+    }
+    let least = (values.len() as u64 / SHARED).max(2);
+    targets.retain(|_, count| *count >= least);
+    targets
+}
+
+/// The keys of a sample of pointers; `None` for what is missing.
+pub(super) fn pointer_keys(part: &Part<'_>, values: &[Value]) -> Vec<Option<Key>> {
+    let shared = shared_places(values);
+    let key = |value: &Value| {
+        Some(match value {
+            Value::Null => Key::Null,
+            Value::Absent => Key::Absent,
+            Value::Implausible => Key::Implausible,
+            Value::Pointer(addr) | Value::Code(addr) => {
+                if shared.contains_key(&addr.0) || part.image.module_at(*addr).is_some() {
+                    Key::Place(addr.0)
+                } else {
+                    part.target_of(*addr)
+                }
+            }
+            _ => return None,
+        })
+    };
+    values.iter().map(key).collect()
+}
+
+/// The keys of a sample of texts, those that are frequent as they are, the others by their beginning or their length.
+pub(super) fn text_keys(values: &[Value], most_values: usize) -> Vec<Option<Key>> {
+    let mut counts: HashMap<&[u8], usize> = HashMap::new();
+    let mut prefixes: HashMap<&[u8], usize> = HashMap::new();
+    for value in values {
+        if let Value::Text { bytes, .. } | Value::Bytes(bytes) = value {
+            *counts.entry(bytes).or_default() += 1;
+            *prefixes.entry(bytes.get(..PREFIX).unwrap_or(bytes)).or_default() += 1;
+        }
+    }
+    let known: usize = counts.values().sum();
+    let few = counts.len() <= most_values;
+    let by_prefix = prefixes.len() <= most_values;
+    let frequent = |bytes: &[u8]| few || counts.get(bytes).is_some_and(|count| count * most_values >= known);
+    let key = |value: &Value| {
+        Some(match value {
+            Value::Missing => return None,
+            Value::Text { bytes, .. } | Value::Bytes(bytes) if !frequent(bytes) => match by_prefix {
+                true => Key::Prefix(bytes.get(..PREFIX).unwrap_or(bytes).to_vec()),
+                false => Key::Length(length_class(Key::length(value))),
+            },
+            value => Key::of_text(value),
+        })
+    };
+    values.iter().map(key).collect()
+}
+
+fn length_class(length: u64) -> usize {
+    LENGTHS.iter().position(|most| length <= *most).unwrap_or(LENGTHS.len() - 1)
+}
+
+impl KeyBook {
+    /// A book of keys that have ids.
+    pub(super) fn new<'k>(keys: impl Iterator<Item = (&'k Key, u32)>) -> KeyBook {
+        let mut book = KeyBook {
+            places: ByWord::default(),
+            types: Vec::new(),
+            sizes: ByWord::default(),
+            texts: HashMap::new(),
+            prefixes: HashMap::new(),
+            lengths: [OTHER_ID; LENGTHS.len()],
+            rest: Rest::Whole,
+            null: OTHER_ID,
+            absent: OTHER_ID,
+            implausible: OTHER_ID,
+            elsewhere: OTHER_ID,
+        };
+        for (key, id) in keys.take(MOST_KEYS) {
+            match key {
+                Key::Null => book.null = id,
+                Key::Absent => book.absent = id,
+                Key::Implausible => book.implausible = id,
+                Key::Other => {}
+                Key::Elsewhere => book.elsewhere = id,
+                Key::Place(addr) => drop(book.places.insert(*addr, id)),
+                Key::Typed(identity) => {
+                    let place = *identity as usize;
+                    book.types.resize(book.types.len().max(place + 1), OTHER_ID);
+                    if let Some(place) = book.types.get_mut(place) {
+                        *place = id;
+                    }
+                }
+                Key::Sized(size) => drop(book.sizes.insert(*size, id)),
+                Key::Text(bytes) => drop(book.texts.insert(bytes.clone(), id)),
+                Key::Prefix(bytes) => {
+                    book.rest = Rest::Prefix;
+                    book.prefixes.insert(bytes.clone(), id);
+                }
+                Key::Length(class) => {
+                    book.rest = Rest::Length;
+                    if let Some(place) = book.lengths.get_mut(*class) {
+                        *place = id;
+                    }
+                }
+            }
+        }
+        book
+    }
+
+    /// The id of a pointer.
+    #[inline]
+    pub(super) fn pointer_id(&self, part: &Part<'_>, word: u64) -> u32 {
+        if word == 0 {
+            return self.null;
+        }
+        if let Some(id) = self.places.get(&word) {
+            return *id;
+        }
+        match part.target_of(Addr(word)) {
+            Key::Typed(identity) => self.types.get(identity as usize).copied().unwrap_or(OTHER_ID),
+            Key::Sized(size) => self.sizes.get(&size).copied().unwrap_or(OTHER_ID),
+            _ => self.elsewhere,
+        }
+    }
+
+    /// The id of a pointer or a text; `None` for what is missing.
+    pub(super) fn id(&self, part: &Part<'_>, value: &Value) -> Option<u32> {
+        Some(match value {
+            Value::Missing => return None,
+            Value::Null => self.null,
+            Value::Absent => self.absent,
+            Value::Implausible => self.implausible,
+            Value::Pointer(addr) | Value::Code(addr) => self.pointer_id(part, addr.0),
+            Value::Text { bytes, .. } | Value::Bytes(bytes) => match self.texts.get(bytes.as_slice()) {
+                Some(id) => *id,
+                None => match self.rest {
+                    Rest::Whole => OTHER_ID,
+                    Rest::Prefix => {
+                        self.prefixes.get(bytes.get(..PREFIX).unwrap_or(bytes)).copied().unwrap_or(OTHER_ID)
+                    }
+                    Rest::Length => self.lengths.get(length_class(Key::length(value))).copied().unwrap_or(OTHER_ID),
+                },
+            },
+            value => match Key::of_text(value) {
+                Key::Text(bytes) => self.texts.get(&bytes).copied().unwrap_or(OTHER_ID),
+                _ => OTHER_ID,
+            },
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! The answer of `fields` in words.
+
+use std::io::{self, Write};
+
+use super::super::{Answer, Column, Grouped, Look, Share, Table};
+use super::rows::{MemberRow, RuleRow};
+use super::{Fields, safe};
+
+/// Members that are shown as telling, or as remarkable where there is but one group.
+const SHOWN: usize = 12;
+/// A share that one value of one group alone has beyond the usual, from which it is shown.
+const REMARKABLE: f64 = 0.2;
+/// Width of a bar for all objects.
+const BAR: u64 = 30;
+/// Addresses that are shown.
+const MOST_ADDRESSES: usize = 20;
+/// Columns of a cross table.
+const MOST_ACROSS: usize = 8;
+/// Members that are named in a list.
+const MOST_LISTED: usize = 40;
+
+impl Answer for Fields {
+    fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        let name = safe(&self.type_name);
+        let members = match self.members.len() {
+            1 => "1 member".to_owned(),
+            count => format!("{count} members"),
+        };
+        let source = if self.layout == "debug-info" { "debug information" } else { "their bytes alone" };
+        let (asked, others) = (&self.suspects, &self.reference);
+        match others.count {
+            0 => writeln!(
+                out,
+                "{} {} objects of {name}, no {}; {members} from {source}",
+                Grouped(asked.count),
+                safe(&asked.group),
+                safe(&others.group)
+            )?,
+            count => writeln!(
+                out,
+                "{} {} and {} {} objects of {name}; {members} from {source}",
+                Grouped(asked.count),
+                safe(&asked.group),
+                Grouped(count),
+                safe(&others.group)
+            )?,
+        }
+        if self.possibly_leaked > 0 {
+            writeln!(out, "left out: {} that are possibly leaked", Grouped(self.possibly_leaked))?;
+        }
+        writeln!(out)?;
+        if let Some(objects) = &self.objects {
+            for object in objects.iter().take(MOST_ADDRESSES) {
+                writeln!(out, "{}  {}", object.address, safe(&object.group))?;
+            }
+            let left = self.matching.saturating_sub(MOST_ADDRESSES as u64);
+            if left > 0 {
+                writeln!(out, "… {} more (--json lists them)", Grouped(left))?;
+            }
+            return match objects.len() {
+                0 => writeln!(out, "no object has that value"),
+                _ => writeln!(out, "\n`topleaked explain CORE ADDRESS` says what is there and who holds it"),
+            };
+        }
+        if self.cross.is_some() {
+            return self.write_cross(out, look);
+        }
+        if self.only {
+            return self.members.iter().try_for_each(|member| self.write_distribution(out, look, member));
+        }
+        if others.count == 0 { self.write_one_group(out) } else { self.write_contrast(out) }
+    }
+}
+
+impl Fields {
+    fn write_contrast(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (asked, others) = (safe(&self.suspects.group), safe(&self.reference.group));
+        let tells = |member: &&MemberRow| member.significant && !member.age_like && !member.across_age_only;
+        let telling: Vec<&MemberRow> =
+            self.members.iter().filter(tells).filter(|member| member.same_as.is_none()).collect();
+        for member in telling.iter().take(SHOWN) {
+            self.write_sentence(out, member)?;
+        }
+        if telling.len() > SHOWN {
+            writeln!(out, "… {} more members", telling.len() - SHOWN)?;
+        }
+        if telling.is_empty() {
+            let best = self.members.iter().find(|member| !member.constant).map(|member| member.label());
+            let best = best.map_or_else(String::new, |best| format!(" (best: {best}, not significant)"));
+            let aged = self.members.iter().any(|member| member.significant);
+            let but = if aged { " beyond their age" } else { &*best };
+            let alone = if self.rules.is_empty() { "No member" } else { "No member alone" };
+            writeln!(out, "{alone} tells the {asked} from the {others} ones{but}.")?;
+        }
+        if !self.rules.is_empty() {
+            writeln!(out, "\n{}", if telling.is_empty() { "But together:" } else { "In short:" })?;
+            self.rules.iter().try_for_each(|rule| self.write_rule(out, rule))?;
+        } else if self.rules_wanted {
+            writeln!(out, "\nno combination of up to three members covers the {asked} and leaves the {others} out")?;
+        }
+        let older = self.labels(&|member| member.significant && member.age_like);
+        if !older.is_empty() {
+            writeln!(out, "\nages, no causes (they follow the order of addresses): {older}")?;
+            for member in self.members.iter().filter(|member| member.significant && member.age_like).take(1) {
+                let statement = member.statement(member.telling).unwrap_or_default();
+                writeln!(out, "the {asked} are of another age than the {others}: most with {statement}")?;
+            }
+        }
+        let across: Vec<&MemberRow> = (self.members.iter())
+            .filter(|member| member.significant && !member.age_like && member.across_age_only)
+            .collect();
+        if !across.is_empty() {
+            writeln!(out, "\nno difference among objects of the same age:")?;
+            across.iter().take(SHOWN).try_for_each(|member| self.write_sentence(out, member))?;
+        }
+        let silent = self.labels(&|member| !member.significant);
+        if !silent.is_empty() {
+            writeln!(out, "\nthey tell nothing: {silent}")?;
+        }
+        Ok(())
+    }
+
+    fn labels(&self, wanted: &dyn Fn(&MemberRow) -> bool) -> String {
+        let all: Vec<String> = self.members.iter().filter(|member| wanted(member)).map(MemberRow::label).collect();
+        let left = all.len().saturating_sub(MOST_LISTED);
+        let shown = all.into_iter().take(MOST_LISTED).collect::<Vec<_>>().join(", ");
+        if left > 0 { format!("{shown}, … {left} more") } else { shown }
+    }
+
+    fn write_sentence(&self, out: &mut dyn Write, member: &MemberRow) -> io::Result<()> {
+        let value = member.telling.and_then(|at| member.values.get(at));
+        let (Some(value), Some(statement)) = (value, member.statement(member.telling)) else { return Ok(()) };
+        let (asked, others) = (safe(&self.suspects.group), safe(&self.reference.group));
+        let of = Share { part: value.suspects, whole: member.known.0 };
+        let against = Share { part: value.reference, whole: member.known.1 };
+        let (whole, other) = (Grouped(member.known.0), Grouped(member.known.1));
+        write!(out, "{of} of the {whole} {asked} have {statement} ({against} of the {other} {others})")?;
+        self.write_same(out, member, |member| member.telling)
+    }
+
+    /// The members that say what this one says.
+    fn write_same(
+        &self,
+        out: &mut dyn Write,
+        member: &MemberRow,
+        value: fn(&MemberRow) -> Option<usize>,
+    ) -> io::Result<()> {
+        let same = (self.members.iter())
+            .filter(|other| other.id != member.id && member.same_ids.contains(&other.id))
+            .filter_map(|other| other.statement(value(other)));
+        let same: Vec<String> = same.take(SHOWN).collect();
+        match same.as_slice() {
+            [] => writeln!(out),
+            [only] => writeln!(out, "; {only} tells the same"),
+            [most @ .., last] => writeln!(out, "; {} and {last} tell the same", most.join(", ")),
+        }
+    }
+
+    fn write_rule(&self, out: &mut dyn Write, rule: &RuleRow) -> io::Result<()> {
+        let said: Vec<&str> = rule.members.iter().map(|member| member.said.as_str()).collect();
+        let share = |count: u64, whole: u64| format!("{} of the", Share { part: count, whole });
+        let (suspects, reference) = (rule.coverage_suspects.count, rule.coverage_reference.count);
+        writeln!(
+            out,
+            "  {}: {} {} ({}) and {} {} ({})",
+            said.join(" and "),
+            share(suspects, self.suspects.count),
+            safe(&self.suspects.group),
+            Grouped(suspects),
+            share(reference, self.reference.count),
+            safe(&self.reference.group),
+            Grouped(reference)
+        )
+    }
+
+    fn write_one_group(&self, out: &mut dyn Write) -> io::Result<()> {
+        let group = safe(&self.suspects.group);
+        writeln!(
+            out,
+            "All are {group}, so there is nothing to compare with. What most of them share, ahead of what is usual in \
+             this process:"
+        )?;
+        let shown = |m: &&MemberRow| !m.constant && !m.age_like && m.score >= REMARKABLE && m.same_as.is_none();
+        let remarkable: Vec<&MemberRow> = self.members.iter().filter(shown).collect();
+        for member in remarkable.iter().take(SHOWN) {
+            let value = member.most_frequent.and_then(|at| member.values.get(at));
+            let (Some(value), Some(statement)) = (value, member.statement(member.most_frequent)) else { continue };
+            let share = Share { part: value.suspects, whole: member.known.0 };
+            let (kind, usual) = (member.usual.0, (member.usual.1 * 100.0).round());
+            write!(
+                out,
+                "  {share} of the {group} ones have {statement} ({} of {}; usual for {kind}: {usual} %)",
+                Grouped(value.suspects),
+                Grouped(member.known.0)
+            )?;
+            self.write_same(out, member, |member| member.most_frequent)?;
+        }
+        if remarkable.is_empty() {
+            writeln!(out, "  no value that is remarkable")?;
+        }
+        if remarkable.len() > SHOWN {
+            writeln!(out, "  … {} more members", remarkable.len() - SHOWN)?;
+        }
+        let spread = |m: &MemberRow| !m.constant && !m.age_like && m.score < REMARKABLE;
+        let drifts = |m: &MemberRow| !m.age_like && !m.constant && m.drift > 0.0;
+        for (title, names) in [
+            ("they differ between the first and the last half, by address", self.labels(&drifts)),
+            ("they follow the order of addresses, as ages do", self.labels(&|m| !m.constant && m.age_like)),
+            ("spread over many values", self.labels(&spread)),
+            ("the same in all, or nearly all", self.labels(&|m| m.constant)),
+        ] {
+            if !names.is_empty() {
+                writeln!(out, "\n{title}: {names}")?;
+            }
+        }
+        writeln!(
+            out,
+            "\nA dump of the same program in good health is something to compare with: --baseline OTHER_CORE. \
+             --suspects 'MEMBER == VALUE' compares some objects with the rest."
+        )
+    }
+
+    fn write_distribution(&self, out: &mut dyn Write, look: &Look, member: &MemberRow) -> io::Result<()> {
+        writeln!(
+            out,
+            "{} ({}, offset {}, {} bytes)",
+            member.label(),
+            safe(&member.type_name),
+            member.offset,
+            member.width
+        )?;
+        if let (Some(least), Some(greatest)) = (&member.least, &member.greatest) {
+            let unique = if member.unique { ", nearly all different" } else { "" };
+            writeln!(out, "{} values{unique}, from {} to {}", Grouped(member.distinct), safe(least), safe(greatest))?;
+        }
+        let two = self.reference.count > 0;
+        let mut columns =
+            vec![Column::text("value"), Column::number("suspects"), Column::number("share"), Column::text("")];
+        if two {
+            columns.extend([Column::number("others"), Column::number("share"), Column::text("")]);
+            writeln!(
+                out,
+                "suspects are the {}, others the {}",
+                safe(&self.suspects.group),
+                safe(&self.reference.group)
+            )?;
+        }
+        let bar = |count: u64, whole: u64| "#".repeat((count * BAR).div_ceil(whole.max(1)) as usize);
+        let mut table = Table::new(&columns);
+        for value in &member.values {
+            table.row([
+                value.text.clone(),
+                Grouped(value.suspects).to_string(),
+                Share { part: value.suspects, whole: member.known.0 }.to_string(),
+                bar(value.suspects, member.known.0),
+                Grouped(value.reference).to_string(),
+                Share { part: value.reference, whole: member.known.1 }.to_string(),
+                bar(value.reference, member.known.1),
+            ]);
+        }
+        table.write(out, look)
+    }
+
+    fn write_cross(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
+        let Some(cross) = &self.cross else { return Ok(()) };
+        // The most frequent values of the second member are columns, the others one more.
+        let mut across: Vec<(&str, u64)> = Vec::new();
+        let mut down: Vec<(&str, u64)> = Vec::new();
+        for count in &cross.counts {
+            let all = count.suspects + count.reference;
+            for (list, name) in [(&mut across, &count.column), (&mut down, &count.row)] {
+                match list.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, sum)) => *sum += all,
+                    None => list.push((name, all)),
+                }
+            }
+        }
+        for list in [&mut across, &mut down] {
+            list.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        }
+        let shown: Vec<&str> = across.iter().take(MOST_ACROSS).map(|(name, _)| *name).collect();
+        let titles = shown.iter().map(|name| safe(name)).collect::<Vec<_>>();
+        writeln!(out, "{} down, {} across; of each pair the {}", safe(&cross.rows), safe(&cross.columns), {
+            match self.reference.count {
+                0 => safe(&self.suspects.group),
+                _ => format!("{} / {}", safe(&self.suspects.group), safe(&self.reference.group)),
+            }
+        })?;
+        let mut columns = vec![Column::text("")];
+        columns.extend(titles.iter().map(|_| Column::number("")));
+        if across.len() > MOST_ACROSS {
+            columns.push(Column::number(""));
+        }
+        let mut table = Table::new(&columns);
+        let rest = (across.len() > MOST_ACROSS).then(|| "others".to_owned());
+        table.row(std::iter::once(String::new()).chain(titles).chain(rest));
+        for (row, _) in &down {
+            let of_row = || cross.counts.iter().filter(|count| count.row == *row);
+            let cell = |wanted: &dyn Fn(&str) -> bool| {
+                let (a, b) = (of_row().filter(|count| wanted(&count.column)))
+                    .fold((0, 0), |(a, b), count| (a + count.suspects, b + count.reference));
+                match self.reference.count {
+                    0 => Grouped(a).to_string(),
+                    _ => format!("{} / {}", Grouped(a), Grouped(b)),
+                }
+            };
+            let mut cells = vec![(*row).to_owned()];
+            cells.extend(shown.iter().map(|name| cell(&|column| column == *name)));
+            cells.push(cell(&|column| !shown.contains(&column)));
+            table.row(cells);
+        }
+        table.write(out, look)
+    }
+}

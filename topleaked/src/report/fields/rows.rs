@@ -1,0 +1,294 @@
+//! What is told of members, as rows.
+
+use serde::Serialize;
+
+use crate::insight::{CrossTable, FieldMember, FieldRule, Meaning, RuleTest};
+
+use super::super::{Grouped, Hex};
+use super::safe;
+
+#[derive(Debug, Serialize)]
+pub(super) struct GroupRow {
+    pub(super) group: String,
+    pub(super) count: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MemberRow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) offset: u64,
+    #[serde(rename = "type")]
+    pub(super) type_name: String,
+    pub(super) width: u64,
+    pub(super) score: f64,
+    pub(super) significant: bool,
+    pub(super) age_like: bool,
+    pub(super) across_age_only: bool,
+    pub(super) constant: bool,
+    /// How much the first and the last half of the objects differ.
+    pub(super) drift: f64,
+    /// Different values among the objects that were sampled.
+    pub(super) distinct: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) least: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) greatest: Option<String>,
+    /// Members that tell the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) same: Vec<String>,
+    pub(super) suspects: Vec<CountRow>,
+    pub(super) reference: Vec<CountRow>,
+    #[serde(skip)]
+    pub(super) id: usize,
+    #[serde(skip)]
+    pub(super) same_as: Option<usize>,
+    #[serde(skip)]
+    pub(super) same_ids: Vec<usize>,
+    #[serde(skip)]
+    pub(super) telling: Option<usize>,
+    #[serde(skip)]
+    pub(super) most_frequent: Option<usize>,
+    #[serde(skip)]
+    pub(super) values: Vec<ValueRow>,
+    #[serde(skip)]
+    pub(super) known: (u64, u64),
+    #[serde(skip)]
+    pub(super) unique: bool,
+    #[serde(skip)]
+    pub(super) usual: (&'static str, f64),
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CountRow {
+    pub(super) value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) count: u64,
+    pub(super) share: f64,
+}
+
+/// A value with both counts, for people.
+#[derive(Debug)]
+pub(super) struct ValueRow {
+    pub(super) text: String,
+    /// `= CLOSING`, `from 3 to 8`.
+    pub(super) said: String,
+    pub(super) suspects: u64,
+    pub(super) reference: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RuleRow {
+    pub(super) members: Vec<RuleMember>,
+    pub(super) coverage_suspects: Coverage,
+    pub(super) coverage_reference: Coverage,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RuleMember {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    offset: u64,
+    op: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip)]
+    pub(super) said: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Coverage {
+    pub(super) count: u64,
+    pub(super) share: f64,
+}
+
+impl Coverage {
+    fn new(count: u64, whole: u64) -> Coverage {
+        Coverage { count, share: count as f64 / whole.max(1) as f64 }
+    }
+}
+
+/// Two members' values together.
+#[derive(Debug, Serialize)]
+pub(super) struct CrossRow {
+    pub(super) rows: String,
+    pub(super) columns: String,
+    pub(super) counts: Vec<CrossCount>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CrossCount {
+    pub(super) row: String,
+    pub(super) column: String,
+    pub(super) suspects: u64,
+    pub(super) reference: u64,
+}
+
+impl CrossRow {
+    pub(super) fn new(rows: String, columns: String, table: &CrossTable) -> CrossRow {
+        let name = |meaning: &Meaning| {
+            let (value, name) = meant(meaning);
+            name.unwrap_or(value)
+        };
+        let width = table.columns.len().max(1);
+        let counts = table.counts.iter().enumerate().filter(|(_, [a, b])| a + b > 0);
+        let counts = counts.filter_map(|(at, [suspects, reference])| {
+            Some(CrossCount {
+                row: name(table.rows.get(at / width)?),
+                column: name(table.columns.get(at % width)?),
+                suspects: *suspects,
+                reference: *reference,
+            })
+        });
+        CrossRow { rows, columns, counts: counts.collect() }
+    }
+}
+
+/// An object with a value that was asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct ObjectRow {
+    pub(super) address: Hex,
+    pub(super) group: String,
+}
+
+/// A value in words, and its number where it has a name.
+pub(super) fn meant(meaning: &Meaning) -> (String, Option<String>) {
+    let text = match meaning {
+        Meaning::Named(name, value) => return (value.clone(), Some(name.clone())),
+        Meaning::Text(text) => text.clone(),
+        Meaning::Null => "null".to_owned(),
+        Meaning::Place { address: Some(address), name, object } => {
+            let shown = match (name, object) {
+                (Some(name), _) => Some(format!("&{name}")),
+                (None, Some(object)) => Some(format!("one {object} ({:#x})", address.0)),
+                (None, None) => None,
+            };
+            return (format!("{:#x}", address.0), shown);
+        }
+        Meaning::Place { address: None, name, .. } => format!("&{}", name.as_deref().unwrap_or("?")),
+        Meaning::Object(name) => format!("a pointer to {name}"),
+        Meaning::Allocation(size) => format!("a pointer to {} bytes", Grouped(*size)),
+        Meaning::Elsewhere => "a pointer to elsewhere".to_owned(),
+        Meaning::Range(low, high) => format!("{low} to {high}"),
+        Meaning::Prefix(text) => format!("texts that begin with \"{text}\""),
+        Meaning::Length(0, 0) => "empty text".to_owned(),
+        Meaning::Length(least, u64::MAX) => format!("texts of {least} bytes and more"),
+        Meaning::Length(least, most) => format!("texts of {least} to {most} bytes"),
+        Meaning::Other => "other values".to_owned(),
+    };
+    (text, None)
+}
+
+fn said(meaning: &Meaning, text: &str) -> String {
+    match meaning {
+        Meaning::Range(..) => format!("from {text}"),
+        Meaning::Other => "in none of its frequent values".to_owned(),
+        Meaning::Prefix(_) | Meaning::Length(..) => format!("in {text}"),
+        _ => format!("= {text}"),
+    }
+}
+
+impl MemberRow {
+    pub(super) fn new(found: FieldMember) -> MemberRow {
+        let assessment = &found.assessment;
+        let place = |category| assessment.counts.iter().position(|count| count.category == category);
+        let telling = assessment.telling().and_then(|count| place(count.category));
+        let most_frequent = assessment.most_frequent().and_then(|(category, _)| place(category));
+        let known = (assessment.suspects, assessment.reference);
+        let shown: Vec<(String, Option<String>)> = found.values.iter().map(|value| meant(&value.meaning)).collect();
+        let rows = |whole: u64, count: &dyn Fn(usize) -> u64| {
+            let counted =
+                shown.iter().enumerate().map(|(at, shown)| (shown, count(at))).filter(|(_, count)| *count > 0);
+            let row = |((value, name), count): (&(String, Option<String>), u64)| CountRow {
+                value: value.clone(),
+                name: name.clone(),
+                count,
+                share: count as f64 / whole.max(1) as f64,
+            };
+            counted.map(row).collect()
+        };
+        let of = |at: usize| found.values.get(at).map_or((0, 0), |value| (value.suspects, value.reference));
+        let values = found.values.iter().zip(&shown).map(|(found, (value, name))| {
+            let text = name.as_ref().unwrap_or(value).clone();
+            ValueRow { said: said(&found.meaning, &text), text, suspects: found.suspects, reference: found.reference }
+        });
+        let (least, greatest) = found.extent.unzip();
+        MemberRow {
+            score: assessment.score,
+            significant: assessment.significant,
+            age_like: assessment.age_like,
+            across_age_only: assessment.across_age_only,
+            constant: assessment.is_constant(),
+            drift: assessment.drift,
+            suspects: rows(known.0, &|at| of(at).0),
+            reference: rows(known.1, &|at| of(at).1),
+            telling,
+            most_frequent,
+            values: values.collect(),
+            known,
+            name: found.name,
+            offset: found.offset,
+            type_name: found.type_name,
+            width: found.width,
+            distinct: found.distinct as u64,
+            least,
+            greatest,
+            same: Vec::new(),
+            id: found.id,
+            same_as: found.same_as,
+            same_ids: found.same,
+            unique: found.unique,
+            usual: (found.kind.name(), found.usual),
+        }
+    }
+
+    /// What `--member` takes.
+    pub(super) fn path(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("+{:#x}", self.offset))
+    }
+
+    /// As it is shown.
+    pub(super) fn label(&self) -> String {
+        safe(&match &self.name {
+            Some(name) => name.clone(),
+            None => format!("{} {}", self.path(), self.type_name),
+        })
+    }
+
+    /// `state = CLOSING`: the member with the value at a place.
+    pub(super) fn statement(&self, at: Option<usize>) -> Option<String> {
+        Some(format!("{} {}", self.label(), safe(&self.values.get(at?)?.said)))
+    }
+}
+
+impl RuleRow {
+    pub(super) fn new(rule: &FieldRule, members: &[MemberRow], known: (u64, u64)) -> RuleRow {
+        let condition = |condition: &crate::insight::RuleCondition| {
+            let member = members.iter().find(|member| member.id == condition.member)?;
+            let (value, name) = meant(&condition.value);
+            let value = name.unwrap_or(value);
+            let null = condition.value == Meaning::Null;
+            let (op, sign) = match condition.test {
+                RuleTest::Is if null => ("null", "="),
+                RuleTest::IsNot if null => ("not-null", "!="),
+                RuleTest::Is => ("==", "="),
+                RuleTest::IsNot => ("!=", "!="),
+                RuleTest::AtMost => ("<=", "<="),
+                RuleTest::Above => (">", ">"),
+            };
+            Some(RuleMember {
+                name: member.name.clone(),
+                offset: member.offset,
+                op,
+                said: format!("{} {sign} {}", member.label(), safe(&value)),
+                value: (!null).then_some(value),
+            })
+        };
+        RuleRow {
+            members: rule.conditions.iter().filter_map(condition).collect(),
+            coverage_suspects: Coverage::new(rule.suspects, known.0),
+            coverage_reference: Coverage::new(rule.reference, known.1),
+        }
+    }
+}

@@ -1,7 +1,5 @@
 //! What cannot be answered gives one clear line, exit code 2 and no answer.
 
-mod common;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -10,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Folder, answer, piped, refusal, refused, sample_words, tool, topleaked, words};
+use crate::common::{Folder, answer, piped, refusal, refused, sample_words, tool, topleaked, words};
 
 #[test]
 fn an_empty_file_has_no_words() {

@@ -1,8 +1,6 @@
 //! The classic form, byte for byte.
 
-mod common;
-
-use common::{Folder, answer, run, words};
+use crate::common::{Folder, answer, run, words};
 
 #[track_caller]
 fn check(bytes: &[u8], options: &[&str], expected: &str) {
@@ -16,7 +14,7 @@ fn check(bytes: &[u8], options: &[&str], expected: &str) {
     arguments.rotate_left(1);
     assert_eq!(answer(&arguments), lines, "{arguments:?}");
     // A pipe holds the same words.
-    let output = common::piped(bytes, &[options, &["-"]].concat());
+    let output = crate::common::piped(bytes, &[options, &["-"]].concat());
     assert_eq!((String::from_utf8_lossy(&output.stdout), output.status.code()), (lines.into(), Some(0)), "{options:?}");
 }
 
@@ -239,7 +237,10 @@ fn json_says_the_same() {
             "values": [{"value": "0", "count": 1}, {"value": "33", "count": 1}], "matches": 3, "members": 2
         }))
     );
-    assert_eq!(common::refused([path, "--json", "-ogdb"]), "topleaked: --json and --output=gdb exclude each other\n");
+    assert_eq!(
+        crate::common::refused([path, "--json", "-ogdb"]),
+        "topleaked: --json and --output=gdb exclude each other\n"
+    );
 }
 
 #[test]
@@ -291,7 +292,7 @@ fn two_dashes_end_the_options() {
     folder.write("-n1", words(&[1, 2]));
     folder.write("man", words(&[3]));
     let run_there = |arguments: &[&str]| {
-        let output = common::topleaked().args(arguments).current_dir(&folder.0).output().unwrap();
+        let output = crate::common::topleaked().args(arguments).current_dir(&folder.0).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };

@@ -1,13 +1,11 @@
 //! The demo: its dump holds what its server counted, and the tour shows it.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Folder, answer, refused};
+use crate::common::{Folder, answer, refused};
 
 /// The order of `enum class State` in the server, from 1.
 const STATES: &[&str] = &["Connected", "Handshake", "Authenticating", "Lobby", "InGame", "Closing"];

@@ -1,12 +1,10 @@
 //! The classic form together with gdb, on programs that really crashed.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Folder, answer, run};
+use crate::common::{Folder, answer, run};
 use testkit::native::{Build, Crash, Program, compile, crash, gcore};
 
 const CPP: Build<'_> = Build { compiler: "c++", options: &["-g", "-O0"] };

@@ -1,13 +1,11 @@
 //! Everything that can be read gives the answer of the plain file.
 
-mod common;
-
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Folder, answer, piped, run, sample_words, tool, topleaked, words};
+use crate::common::{Folder, answer, piped, run, sample_words, tool, topleaked, words};
 
 fn plain(folder: &Folder) -> (PathBuf, Vec<u8>) {
     let mut bytes = words(&sample_words(100_000));

@@ -2,13 +2,11 @@
 //!
 //! A member that the page does not name fails here, so that the page says all.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Folder, answer, words};
+use crate::common::{Folder, answer, words};
 use serde_json::{Value, json};
 
 const PAGE: &str = include_str!("../../docs/json-schema.md");

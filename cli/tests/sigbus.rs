@@ -21,7 +21,11 @@ fn a_dump_that_shrinks_while_it_is_read_ends_in_one_line() {
     let folder = scratch_folder();
     let path = folder.join("dump");
     fs::write(&path, vec![1; 1 << 16]).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap()).env(CHILD, &path).output().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sigbus::a_dump_that_shrinks_while_it_is_read_ends_in_one_line"])
+        .env(CHILD, &path)
+        .output()
+        .unwrap();
     assert_eq!(child.status.code(), Some(2), "{child:?}");
     let told = String::from_utf8(child.stderr).unwrap();
     assert!(told.contains("shrank") && told.lines().count() == 1, "{told}");

@@ -1,8 +1,5 @@
 //! Runs the binary, and writes what it reads.
 
-// Each test file is a program of its own and uses a part of this.
-#![allow(dead_code)]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;

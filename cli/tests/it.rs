@@ -1,0 +1,12 @@
+//! All tests of the program in one executable: each more would link the whole library again.
+
+mod bad_input;
+mod classic;
+mod common;
+mod demo;
+mod gdb;
+mod info;
+mod inputs;
+mod json_schema;
+mod sigbus;
+mod top;

@@ -2,7 +2,7 @@
 //!
 //! The original is written in D and reads its options with that language's `getopt`; scripts rely on what that accepts:
 //! `-n10`, `-n 10`, `-n=10`, `--size=10`, `--size 10`, one-letter names after two dashes (`--n=10`), long names in any
-//! case, options on both sides of the file, `--` to end them. [`normalise`] turns all of them into `--size=10 … -- FILE`.
+//! case, options on both sides of the file, `--` to end them, `--time=true` for a flag. [`normalise`] turns all of them into `--size=10 … -- FILE`.
 //! Which options there are, and which take a value, it learns from the parser's own table.
 
 use std::ffi::{OsStr, OsString};
@@ -37,8 +37,13 @@ where
         };
         let name = option.get_long().unwrap_or_default();
         if !option.get_action().takes_values() {
-            // A flag with something attached is for the parser to judge.
-            options.push(if attached.is_none() { format!("--{name}").into() } else { argument });
+            let flag = OsString::from(format!("--{name}"));
+            match attached.map(truth) {
+                None | Some(Some(true)) => options.push(flag),
+                Some(Some(false)) => options.retain(|other| *other != flag),
+                // A flag with something else attached is for the parser to judge.
+                Some(None) => options.push(argument),
+            }
             continue;
         }
         match attached.map(<[u8]>::to_vec).or_else(|| arguments.next().map(OsString::into_vec)) {
@@ -49,6 +54,12 @@ where
     options.push("--".into());
     options.extend(positionals);
     options
+}
+
+/// What the original's language reads as a truth value.
+fn truth(text: &[u8]) -> Option<bool> {
+    let values = [(&b"true"[..], true), (b"false", false)];
+    values.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 fn assignment(name: &str, value: &[u8]) -> OsString {
@@ -138,6 +149,14 @@ mod tests {
         assert_eq!(normal(&["-t", "core"]), ["--time", "--", "core"]);
         assert_eq!(normal(&["--TIME", "core"]), ["--time", "--", "core"]);
         assert_eq!(normal(&["-h"]), ["--help", "--"]);
+    }
+
+    #[test]
+    fn a_flag_may_be_said_to_be_true_or_false() {
+        assert_eq!(normal(&["-ttrue", "--time=TRUE"]), ["--time", "--time", "--"]);
+        assert_eq!(normal(&["-t", "-n1", "--time=False"]), ["--size=1", "--"]);
+        assert_eq!(normal(&["-t=false", "-t"]), ["--time", "--"]);
+        assert_eq!(normal(&["--time=yes", "-tn5"]), ["--time=yes", "-tn5", "--"]);
     }
 
     #[test]

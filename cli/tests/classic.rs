@@ -207,6 +207,21 @@ fn the_time_is_the_last_line() {
     }
 }
 
+/// The original's flags take a value behind `=`, as its language's `getopt` has it.
+#[test]
+fn a_flag_may_be_said_to_be_true_or_false() {
+    let folder = Folder::new();
+    let path = folder.write("input", words(&[1]));
+    let path = path.to_str().unwrap();
+    let said = |options: &[&str]| answer([&[path], options].concat()).contains("Done in ");
+    for yes in ["--time=true", "-t=true", "-ttrue", "--TIME=True", "--t=TRUE"] {
+        assert!(said(&[yes]) && said(&["--time=false", yes]), "{yes}");
+    }
+    for no in ["--time=false", "-t=false", "-tfalse", "--t=False"] {
+        assert!(!said(&[no]) && !said(&["-t", no]), "{no}");
+    }
+}
+
 #[test]
 fn json_says_the_same() {
     let folder = Folder::new();

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use topleaked::addr::Target;
-use topleaked::image::{Input, core_head_bytes, word_alignment};
+use topleaked::addr::{ByteOrder, Target, Width};
+use topleaked::image::{Input, core_head_bytes, core_target, word_alignment};
 use topleaked::report::{Answer, Look, MemberValues, Report, WordRow, Words, WriteGdb};
 use topleaked::task::{Diagnostic, Task};
 use topleaked::words::{self, Extent, Member, MemberAt, Question, Search, Source, Tail, count_members, count_words};
@@ -55,7 +55,7 @@ enum Found {
 }
 
 fn answer(input: &mut Input, options: &Options, task: &Task) -> anyhow::Result<(Vec<Diagnostic>, Found)> {
-    let diagnostics = alignment_hint(input, options.offset)?.into_iter().collect();
+    let diagnostics = core_hints(input, options.offset)?;
     let found = match options.find {
         None => {
             let counts = with_source(input, options, |source| count_words(source, &Question::top(options.size), task))?;
@@ -102,23 +102,46 @@ fn with_source<T>(
     }
 }
 
-/// Says so where the input is an ELF core whose memory does not lie at the step that `--offset` starts.
-fn alignment_hint(input: &mut Input, offset: u64) -> anyhow::Result<Option<Diagnostic>> {
+/// What is to be said of an ELF core whose words are not those that are counted: eight bytes, little-endian, at the step
+/// that `--offset` starts.
+fn core_hints(input: &mut Input, offset: u64) -> anyhow::Result<Vec<Diagnostic>> {
+    let is_past_the_end = matches!(input, Input::File(file) if offset >= file.size_bytes);
     let head = input.head(64)?;
-    let Some(wanted) = core_head_bytes(&head) else { return Ok(None) };
+    let Some(wanted) = core_head_bytes(&head).filter(|_| !is_past_the_end) else { return Ok(Vec::new()) };
     let head = input.head(usize::try_from(wanted).unwrap_or(usize::MAX))?;
-    let Some((remainder, width)) = word_alignment(&head) else { return Ok(None) };
+    Ok(other_words(&head).into_iter().chain(misaligned(&head, offset)).collect())
+}
+
+fn other_words(head: &[u8]) -> Option<Diagnostic> {
+    let words = match core_target(head)? {
+        Target { width: Width::W8, order: ByteOrder::Little } => return None,
+        Target { width: Width::W4, order: ByteOrder::Little } => "4 bytes",
+        Target { width: Width::W8, order: ByteOrder::Big } => "their most significant byte first",
+        Target { width: Width::W4, order: ByteOrder::Big } => "4 bytes, the most significant byte first",
+    };
+    Some(Diagnostic {
+        code: "other-words",
+        at: "memory of the core".to_owned(),
+        effect: format!(
+            "its words have {words}, and are counted here as little-endian ones of 8 bytes; `topleaked top` takes them \
+             as they are"
+        ),
+    })
+}
+
+fn misaligned(head: &[u8], offset: u64) -> Option<Diagnostic> {
+    let (remainder, width) = word_alignment(head)?;
     let width = width.bytes() as u64;
     if offset % width == remainder {
-        return Ok(None);
+        return None;
     }
     // The nearest start from the one asked for on.
-    let fits = offset.checked_add((remainder + width - offset % width) % width);
-    Ok(fits.map(|fits| Diagnostic {
+    let fits = offset.checked_add((remainder + width - offset % width) % width)?;
+    Some(Diagnostic {
         code: "misaligned",
         at: "memory of the core".to_owned(),
         effect: format!("it is not aligned to the step from byte {offset}, so words are cut in two; -s {fits} fits"),
-    }))
+    })
 }
 
 fn print<A: Answer + WriteGdb>(

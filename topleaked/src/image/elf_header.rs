@@ -70,6 +70,11 @@ pub fn core_head_bytes(head: &[u8]) -> Option<u64> {
     (segments.offset as u64).checked_add(table)
 }
 
+/// What words the process of an ELF core has; `None` where `head` is no beginning of one.
+pub fn core_target(head: &[u8]) -> Option<Target> {
+    Segments::of(head).map(|segments| segments.target)
+}
+
 /// The place of aligned words in the file of an ELF core: the remainder of their file offsets by the
 /// width of a word, 4 or 8. Where segments disagree, that of most bytes; where they tie, the smallest.
 ///
@@ -153,6 +158,7 @@ mod tests {
             core.extend(field.to_be_bytes());
         }
         assert_eq!(word_alignment(&core), Some((2, Width::W4)));
+        assert_eq!(core_target(&core), Some(Target { width: Width::W4, order: ByteOrder::Big }));
     }
 
     #[test]
@@ -162,6 +168,7 @@ mod tests {
         executable[16] = 2;
         assert_eq!(word_alignment(&executable), None);
         assert_eq!(word_alignment(b""), None);
+        assert_eq!((core_target(&executable), core_target(b"")), (None, None));
         assert_eq!(word_alignment(&core64(&[])), None);
         for end in 0..core.len() {
             let _ = word_alignment(&core[..end]);

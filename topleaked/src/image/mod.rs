@@ -42,7 +42,7 @@ use crate::addr::{Addr, Target};
 use crate::task::{Diagnostic, Task};
 
 pub use backing::{Backing, BackingId};
-pub use elf_header::{core_head_bytes, word_alignment};
+pub use elf_header::{core_head_bytes, core_target, word_alignment};
 pub use files::{Evidence, FileSearch, FoundFile, MAX_FILE_BYTES, Refusal, SearchPaths, open_regular};
 pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use machine::{Machine, Registers};

@@ -51,6 +51,8 @@ fn show_progress(task: &Task, is_done: &mpsc::Receiver<()>) {
     while let Err(mpsc::RecvTimeoutError::Timeout) = is_done.recv_timeout(wait) {
         wait = REFRESH;
         let now = task.progress.snapshot();
+        // Before the first stage, it is the input that is waited for.
+        let stage = if now.stage.is_empty() { "reading" } else { now.stage };
         pace.note(now.stage, now.done, Instant::now());
         if began.elapsed() < PATIENCE {
             continue;
@@ -60,12 +62,12 @@ fn show_progress(task: &Task, is_done: &mpsc::Receiver<()>) {
             if let Some((bar, _)) = shown.take() {
                 bar.finish_and_clear();
             }
-            shown = Some((new_bar(bounded, began), bounded));
+            shown = Some((new_bar(bounded, began).with_message(stage).with_position(now.done), bounded));
         }
         if let Some((bar, _)) = &shown {
             bar.set_length(now.total);
             bar.set_position(now.done);
-            bar.set_message(now.stage);
+            bar.set_message(stage);
             let left = pace.left(now.total).map_or_else(String::new, |left| format!("{} left", HumanDuration(left)));
             bar.set_prefix(left);
             bar.tick();

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 
+use crate::examples::{self, Example};
 use crate::{Exit, classic, output, syntax, verbs};
 
 /// How help is laid out: purpose, examples, then the options.
@@ -17,9 +18,12 @@ Examples:
 
 {all-args}{after-help}";
 
+const EXIT_CODES: &str =
+    "Exit code: 0 with an answer, 1 where a limit of --fail-on was passed, 2 where there is no answer.";
+
 /// Arguments that cannot be understood; one line, with the way to the help.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}; see `{command} --help`")]
+#[error("{message}{} `{command} --help`", if message.ends_with('?') { " See" } else { "; see" })]
 pub struct UsageError {
     message: String,
     command: String,
@@ -62,13 +66,13 @@ pub fn classic_command() -> Command {
 }
 
 /// Purpose, examples and habits that all commands share.
-pub(crate) fn with_help(command: Command, about: &'static str, examples: &'static str) -> Command {
+pub(crate) fn with_help(command: Command, about: &'static str, examples: &[Example]) -> Command {
     // One help for -h and --help: two that differ by a few lines only make people look twice.
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print this help");
     command
         .about(about)
         .long_about(None)
-        .before_help(examples)
+        .before_help(examples::for_help(examples))
         .help_template(HELP_TEMPLATE)
         .disable_help_flag(true)
         .arg(help)
@@ -81,7 +85,19 @@ pub fn full_command() -> Command {
         .disable_help_subcommand(true)
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
+        .after_help(EXIT_CODES)
         .subcommands(verbs::VERBS.iter().map(verbs::Row::command))
+}
+
+/// Prints the help of the whole program, or of a verb.
+///
+/// # Errors
+/// Where stdout cannot be written.
+pub(crate) fn print_help(verb: Option<&verbs::Row>) -> anyhow::Result<()> {
+    let verb = verb.map(|verb| verb.name.into());
+    let arguments: Vec<OsString> =
+        [Some("topleaked".into()), verb, Some("--help".into())].into_iter().flatten().collect();
+    parse(full_command(), &arguments).map(drop)
 }
 
 /// Parses; prints help or the version and answers `None` where that was asked for.
@@ -95,7 +111,7 @@ fn parse(command: Command, arguments: &[OsString]) -> anyhow::Result<Option<ArgM
             // The help of the classic form is that of the whole program.
             let asked = |name: &str| arguments.iter().any(|argument| argument == name);
             if command.get_subcommands().next().is_none() && asked("--help") {
-                return parse(full_command(), &["topleaked".into(), "--help".into()]);
+                return print_help(None).map(|()| None);
             }
             let text = match crate::terminal::look().color {
                 true => error.render().ansi().to_string(),
@@ -114,8 +130,37 @@ fn usage_error(error: &clap::Error, arguments: &[OsString]) -> UsageError {
     let first = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<&str> = first.split_whitespace().collect();
     let message = words.join(" ");
-    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let mut message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    for suggested in [ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
+        if let Some(ContextValue::String(suggested)) = error.get(suggested) {
+            message = format!("{message}; did you mean `{suggested}`?");
+        }
+    }
     let verb = arguments.get(1).and_then(|name| verbs::find_verb(name));
     let command = verb.map_or_else(|| "topleaked".to_owned(), |verb| format!("topleaked {}", verb.name));
+    let message = if verb.is_none() { one_too_many(error, arguments).unwrap_or(message) } else { message };
     UsageError { message, command }
+}
+
+/// What to say where the classic form is given more than a file: mostly, a verb was meant.
+fn one_too_many(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let files: Vec<String> = arguments.split(|argument| argument == "--").nth(1)?.iter().map(lossy).collect();
+    let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else { return None };
+    let (first, second) = (files.first()?, files.get(1)?);
+    if error.kind() != ErrorKind::UnknownArgument || refused != second {
+        return None;
+    }
+    if let Some(verb) = files.iter().find_map(|name| verbs::find_verb(name.as_ref())) {
+        return Some(format!("the verb comes first: `topleaked {} …`", verb.name));
+    }
+    if !std::path::Path::new(first).exists()
+        && let Some(verb) = verbs::nearest_verb(first)
+    {
+        return Some(format!("there is no verb `{first}`; did you mean `{verb}`?"));
+    }
+    Some(format!("one file at a time: `{second}` is one too many"))
+}
+
+fn lossy(argument: &OsString) -> String {
+    argument.to_string_lossy().into_owned()
 }

@@ -14,6 +14,14 @@ pub struct Dump {
     /// The core dump, compressed or not; `-` reads standard input
     #[arg(value_name = "CORE")]
     pub core: PathBuf,
+    /// Where the files of its modules are.
+    #[command(flatten)]
+    pub files: Files,
+}
+
+/// `--exe`, `--sysroot`, `--symbols`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Files {
     /// The executable's file, where the recorded path leads nowhere
     #[arg(long, value_name = "FILE", help_heading = "Files of the process")]
     pub exe: Option<PathBuf>,
@@ -28,15 +36,15 @@ pub struct Dump {
 impl Dump {
     /// How the image is to be opened.
     pub fn options(&self) -> OpenOptions {
-        let (exe, sysroot, symbol_dirs) = (self.exe.clone(), self.sysroot.clone(), self.symbols.clone());
+        let Files { exe, sysroot, symbols: symbol_dirs } = self.files.clone();
         OpenOptions { search: SearchPaths { exe, sysroot, symbol_dirs } }
     }
 
     /// What the user names has to be there: an answer without it would look like one with it.
     fn check_search(&self) -> anyhow::Result<()> {
-        let named = self.exe.iter().map(|path| ("--exe", path));
-        let named = named.chain(self.sysroot.iter().map(|path| ("--sysroot", path)));
-        for (option, path) in named.chain(self.symbols.iter().map(|path| ("--symbols", path))) {
+        let named = self.files.exe.iter().map(|path| ("--exe", path));
+        let named = named.chain(self.files.sysroot.iter().map(|path| ("--sysroot", path)));
+        for (option, path) in named.chain(self.files.symbols.iter().map(|path| ("--symbols", path))) {
             let metadata = path.metadata().with_context(|| format!("{option} {}", path.display()))?;
             if option != "--exe" && !metadata.is_dir() {
                 bail!("{option} {}: not a folder", path.display());

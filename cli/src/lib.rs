@@ -17,6 +17,7 @@ use topleaked::report::SafeText;
 pub mod classic;
 pub mod command_line;
 pub mod dump;
+pub mod examples;
 mod filter;
 pub mod means;
 pub mod output;

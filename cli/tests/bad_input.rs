@@ -57,6 +57,23 @@ fn a_missing_file() {
 }
 
 #[test]
+fn a_missing_file_or_a_folder_says_the_same_to_every_verb() {
+    let folder = Folder::new();
+    let text = folder.write("text", "no dump");
+    for (verb, rest) in [("info", None), ("top", None), ("fields", Some("T")), ("layout", Some("T"))] {
+        let ask = |path: &str| refused([verb, path].into_iter().chain(rest));
+        assert_eq!(
+            ask("/nonexistent/core"),
+            "topleaked: cannot open /nonexistent/core: No such file or directory (os error 2)\n",
+            "{verb}"
+        );
+        assert!(ask(folder.0.to_str().unwrap()).ends_with("is a folder, not a dump\n"), "{verb}");
+        let text = text.to_str().unwrap();
+        assert!(ask(text).starts_with(&format!("topleaked: {text}: not a core dump")), "{verb}");
+    }
+}
+
+#[test]
 fn a_folder() {
     let folder = Folder::new();
     let line = refused([&folder.0]);
@@ -144,11 +161,12 @@ fn numbers_that_are_none() {
     ] {
         let line = refused([path, option]);
         assert!(line.starts_with("topleaked: ") && line.contains(hint), "{option}: {line}");
-        assert!(line.ends_with("see `topleaked --help`\n"), "{option}: {line}");
+        assert!(line.ends_with("ee `topleaked --help`\n"), "{option}: {line}");
     }
+    assert!(refused(["top", path, "-nx"]).contains("not a decimal number"));
     assert!(refused([path, "-n"]).contains("a value is required for '--size <N>'"));
     assert!(refused(["-n1"]).contains("<FILE>"));
-    assert!(refused([path, path]).contains("unexpected argument"));
+    assert!(refused([path, path]).contains("one file at a time"));
     assert!(refused(["man", "nothing"]).contains("there is no verb"));
     assert!(refused(["completions", "dos"]).contains("see `topleaked completions --help`"));
     assert!(!refused([path, "--a\x1b[2J"]).contains('\x1b'), "nothing steers the terminal");

@@ -5,6 +5,7 @@ mod classic;
 mod common;
 mod demo;
 mod gdb;
+mod help;
 mod info;
 mod inputs;
 mod json_schema;

@@ -10,18 +10,24 @@ use topleaked::report::{Answer, Look, MemberValues, Report, WordRow, Words, Writ
 use topleaked::task::{Diagnostic, Task};
 use topleaked::words::{self, Extent, Member, MemberAt, Question, Search, Source, Tail, count_members, count_words};
 
+use crate::examples::Example;
 use crate::{Exit, output, terminal};
 
 mod options;
 mod values;
 
+pub(crate) use options::decimal;
 pub use options::{Form, MemberType, Options};
 
-/// Three command lines that work, for the top of the help.
-pub const EXAMPLES: &str = "  topleaked app.core                                     the ten most frequent words
-  topleaked app.core -n10 -ogdb | gdb app app.core       the same, with their names from gdb
-  topleaked app.core -f 0x55697c45cd78 --memberOffset=8 --memberType=uint64
-                                                         values of a member of the objects found";
+/// Command lines that work, for the top of the help.
+pub const EXAMPLES: &[Example] = &[
+    ("topleaked app.core", "the ten most frequent words"),
+    ("topleaked app.core -n10 -ogdb | gdb app app.core", "the same, with their names from gdb"),
+    (
+        "topleaked app.core -f 0x55697c45cd78 --memberOffset=8 --memberType=uint64",
+        "values of a member of the objects found",
+    ),
+];
 
 /// The size of a word, and the step from one to the next.
 const WORD_BYTES: u64 = 8;

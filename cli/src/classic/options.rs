@@ -17,11 +17,11 @@ pub struct Options {
     #[arg(short = 'n', long = "size", value_name = "N", default_value = "10", value_parser = decimal)]
     pub size: u64,
 
-    /// For people, or as commands for gdb
+    /// How to write: for people, or as commands for gdb
     #[arg(short, long, value_name = "FORM", default_value = "human")]
     pub output: Form,
 
-    /// As one JSON object
+    /// Prints JSON
     #[arg(long)]
     pub json: bool,
 
@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(short, long, value_name = "WORDS", value_parser = decimal)]
     pub limit: Option<u64>,
 
-    /// Say at the end how long it took
+    /// Says at the end how long it took
     #[arg(short, long)]
     pub time: bool,
 
@@ -103,7 +103,7 @@ pub enum MemberType {
 }
 
 /// Digits and nothing else: `010` is ten.
-fn decimal(text: &str) -> Result<u64, String> {
+pub(crate) fn decimal(text: &str) -> Result<u64, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("not a decimal number".to_owned());
     }

@@ -15,7 +15,7 @@ use topleaked::report::{Grouped, SafeText};
 
 use crate::{Exit, output};
 
-use super::Verb;
+use super::{Example, Verb};
 
 const CORE: &[u8] = include_bytes!("../../../fixtures/demo/demo.core.xz");
 const SERVER: &[u8] = include_bytes!("../../../fixtures/demo/server.xz");
@@ -111,9 +111,11 @@ pub(super) struct Demo {
 impl Verb for Demo {
     const NAME: &'static str = "demo";
     const ABOUT: &'static str = "A tour: finds the leak in the bundled dump of a game server";
-    const EXAMPLES: &'static str = "  topleaked demo                     the tour, in a folder that goes afterwards
-  topleaked demo --keep demo         the same; leaves demo/demo.core and demo/server for trying things
-  topleaked demo | less              read it page by page";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked demo", "the tour, in a folder that goes afterwards"),
+        ("topleaked demo --keep demo", "the same; leaves demo/demo.core and demo/server for trying things"),
+        ("topleaked demo | less", "read it page by page"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let temporary;

@@ -8,7 +8,7 @@ use crate::dump::Dump;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `explain`.
 #[derive(clap::Args)]
@@ -35,10 +35,11 @@ fn address(text: &str) -> Result<Addr, String> {
 impl Verb for ExplainVerb {
     const NAME: &'static str = "explain";
     const ABOUT: &'static str = "Says what is at an address, who points there, and how the program reaches it";
-    const EXAMPLES: &'static str =
-        "  topleaked explain core 0x55697c45cd78                   an object, a function, anything
-  topleaked explain core 55697c45cd78 --exe ./server
-  topleaked explain core 0x7ffd1c2a8e10 --json            a place on a stack";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked explain core 0x55697c45cd78", "an object, a function, anything"),
+        ("topleaked explain core 55697c45cd78 --exe ./server", "with the executable's names"),
+        ("topleaked explain core 0x7ffd1c2a8e10 --json", "a place on a stack"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

@@ -9,7 +9,7 @@ use crate::dump::Dump;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `fields`.
 #[derive(clap::Args)]
@@ -51,12 +51,15 @@ pub(super) struct FieldsVerb {
 impl Verb for FieldsVerb {
     const NAME: &'static str = "fields";
     const ABOUT: &'static str = "Finds the member whose value tells leaked objects of a type from live ones";
-    const EXAMPLES: &'static str =
-        "  topleaked fields core net::Client --exe ./server      members, the most telling first
-  topleaked fields core Client --member state           how often each value of one member is there
-  topleaked fields core Client --suspects 'state == CLOSING' --rules
-                                                        what the closing ones have in common, in combination
-  topleaked fields core Client --baseline healthy.core  compared with a process that does not leak";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked fields core net::Client --exe ./server", "members, the most telling first"),
+        ("topleaked fields core Client --member state", "how often each value of one member is there"),
+        (
+            "topleaked fields core Client --suspects 'state == CLOSING' --rules",
+            "what the closing ones have in common, in combination",
+        ),
+        ("topleaked fields core Client --baseline healthy.core", "compared with a process that does not leak"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

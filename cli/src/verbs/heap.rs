@@ -7,7 +7,7 @@ use crate::dump::Dump;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `heap`.
 #[derive(clap::Args)]
@@ -27,9 +27,11 @@ pub(super) struct HeapVerb {
 impl Verb for HeapVerb {
     const NAME: &'static str = "heap";
     const ABOUT: &'static str = "Says what the heap consists of: arenas, used and free by size, fragmentation, damage";
-    const EXAMPLES: &'static str = "  topleaked heap core
-  topleaked heap core --all                  every arena, size and damaged place
-  topleaked heap core.zst --json | jq .result.fragmentation";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked heap core", "arenas, sizes, fragmentation"),
+        ("topleaked heap core --all", "every arena, size and damaged place"),
+        ("topleaked heap core.zst --json | jq .result.fragmentation", ""),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

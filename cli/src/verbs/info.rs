@@ -7,7 +7,7 @@ use crate::dump::Dump;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `info`.
 #[derive(clap::Args)]
@@ -27,9 +27,11 @@ pub(super) struct InfoVerb {
 impl Verb for InfoVerb {
     const NAME: &'static str = "info";
     const ABOUT: &'static str = "Says what died and why, and how much of it the dump holds";
-    const EXAMPLES: &'static str = "  topleaked info core
-  topleaked info core --exe ./server --symbols ./debug     files that are not where the dump says
-  topleaked info core.zst --sysroot /mnt/container --json";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked info core", "what died, threads, modules, memory"),
+        ("topleaked info core --exe ./server --symbols ./debug", "files that are not where the dump says"),
+        ("topleaked info core.zst --sysroot /mnt/container --json", ""),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

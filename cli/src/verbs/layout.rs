@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use topleaked::image::{Backing, Image, OpenOptions, SearchPaths, open_regular};
+use topleaked::image::{Backing, open_regular};
 use topleaked::report::{LayoutView, Layouts, Report, SafeText};
 use topleaked::session::Session;
 use topleaked::task::{Diagnostic, Task};
 use topleaked::types::{DebugInfo, DebugInput, Found, TypeName, Types};
 
+use crate::dump::{Dump, Files};
 use crate::means::Means;
 use crate::{Exit, output};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Layouts of one name that are shown.
 const MOST_LAYOUTS: usize = 8;
@@ -27,24 +28,17 @@ pub(super) struct LayoutVerb {
     /// A core dump, or a program or library with debug information
     #[arg(value_name = "CORE|EXE")]
     input: PathBuf,
-    /// The type: Client, net::Client, 'std::vector<int>'; or the size of allocations of no known type: 48
+    /// The type: Client, net::Client, 'std::vector<int>'; or the size of allocations of no known type: 56
     #[arg(value_name = "TYPE")]
     name: String,
     /// Shows the members of members too
     #[arg(long, short = 'x')]
     expand: bool,
-    /// The executable of the dump, where it is not where the dump says
-    #[arg(long, value_name = "FILE")]
-    exe: Option<PathBuf>,
-    /// A folder with files of modules or of their debug information
-    #[arg(long, value_name = "DIR")]
-    symbols: Vec<PathBuf>,
-    /// A folder that stands for the root of the process's file system
-    #[arg(long, value_name = "DIR")]
-    sysroot: Option<PathBuf>,
-    /// Writes JSON
+    /// Prints JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     means: Means,
 }
@@ -52,26 +46,25 @@ pub(super) struct LayoutVerb {
 impl Verb for LayoutVerb {
     const NAME: &'static str = "layout";
     const ABOUT: &'static str = "Shows a type's members, offsets, sizes and holes";
-    const EXAMPLES: &'static str = "  topleaked layout app.core net::Client           its members, holes and padding
-  topleaked layout ./app Client --expand          from a program with debug information
-  topleaked layout stripped.core 48 --json        from the objects' values, where nothing else tells";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked layout app.core net::Client", "its members, holes and padding"),
+        ("topleaked layout ./app Client --expand", "from a program with debug information"),
+        ("topleaked layout stripped.core 56 --json", "from the objects' values, where nothing else tells"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let task = self.means.task();
         let name = TypeName::parse(&self.name).with_context(|| format!("`{}` is no name of a type", self.name))?;
-        let file = open_regular(&self.input)
-            .map_err(|refusal| anyhow::anyhow!("cannot open {}: {refusal:?}", self.input.display()))?;
-        let file = Backing::map(file).with_context(|| format!("cannot map {}", self.input.display()))?;
-        if DebugInput::is_object_file(&file) {
+        let file = open_regular(&self.input).ok().and_then(|file| Backing::map(file).ok());
+        if let Some(file) = file.filter(DebugInput::is_object_file) {
             let label = label_of(&self.input);
             let input = DebugInput { label, path: Some(self.input.clone()), file: Arc::new(file), bias: 0 };
             return self.answer(DebugInfo::open(vec![input]), Vec::new(), &name, None, &task);
         }
-        drop(file);
-        let search =
-            SearchPaths { exe: self.exe.clone(), sysroot: self.sysroot.clone(), symbol_dirs: self.symbols.clone() };
-        let options = OpenOptions { search };
-        let image = Image::open(&self.input, &options, &task)?;
+        // Anything else is a dump, or opening it as one says why it is none.
+        let dump = Dump { core: self.input.clone(), files: self.files.clone() };
+        let options = dump.options();
+        let image = dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task);
         self.answer(DebugInfo::of_image(&image), image.diagnostics().to_vec(), &name, Some(&session), &task)
     }

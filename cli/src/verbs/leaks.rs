@@ -10,7 +10,7 @@ use crate::filter::{Where, selects};
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `leaks`.
 #[derive(clap::Args)]
@@ -75,9 +75,11 @@ fn tags(text: &str) -> Result<Tags, String> {
 impl Verb for LeaksVerb {
     const NAME: &'static str = "leaks";
     const ABOUT: &'static str = "Finds allocations that nothing reaches, by type and by what was let go";
-    const EXAMPLES: &'static str = "  topleaked leaks core
-  topleaked leaks core --exe ./server --addresses          an address a line at the end, for `explain`
-  topleaked leaks core --where 'type ~ net::*' --fail-on bytes=1M       exit code 1 where so much of them leaked";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked leaks core", "what nothing reaches, by type"),
+        ("topleaked leaks core --exe ./server --addresses", "an address a line at the end, for `explain`"),
+        ("topleaked leaks core --where 'type ~ net::*' --fail-on bytes=1M", "exit code 1 where so much of them leaked"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

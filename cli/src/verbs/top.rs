@@ -9,11 +9,12 @@ use topleaked::session::Session;
 use topleaked::task::Diagnostic;
 use topleaked::types::Vtables;
 
+use crate::classic::{Form, decimal};
 use crate::dump::Dump;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `top`.
 #[derive(clap::Args)]
@@ -26,9 +27,12 @@ pub(super) struct Top {
     #[command(flatten)]
     means: Means,
     /// How many words to show
-    #[arg(short = 'n', long = "size", value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long = "size", value_name = "N", default_value = "20", value_parser = decimal)]
     size: u64,
-    /// Show noise too: zero, small numbers, size fields, fill patterns
+    /// How to write: for people, or as commands for gdb
+    #[arg(short = 'o', long, value_name = "FORM", default_value = "human", conflicts_with = "type_name")]
+    output: Form,
+    /// Shows noise too: zero, small numbers, size fields, fill patterns
     #[arg(long)]
     all: bool,
     /// Only words of this kind; may be given several times
@@ -47,21 +51,22 @@ pub(super) struct Top {
     /// The member whose values are counted, by its path or its offset: conn.state, +0x18
     #[arg(long, value_name = "PATH", requires = "type_name")]
     member: Option<String>,
-    /// How to write: human, or gdb (three commands a word)
-    #[arg(short = 'o', long, value_name = "FORM", default_value = "human", value_parser = ["human", "gdb"], help_heading = "Output")]
-    output: String,
 }
 
 impl Verb for Top {
     const NAME: &'static str = "top";
     const ABOUT: &'static str =
         "The most frequent words of the process, each read for you: a class, a function, a string";
-    const EXAMPLES: &'static str = "  topleaked top core                       what there is most of
-  topleaked top core --kind vtable         objects by class, C++ and Rust
-  topleaked top core --type Client --member state
-                                           the values of a member: the classic -f by name";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked top core", "what there is most of"),
+        ("topleaked top core --kind vtable", "objects by class, C++ and Rust"),
+        ("topleaked top core --type Client --member state", "the values of a member: the classic -f by name"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
+        if self.json && self.output == Form::Gdb {
+            bail!("--json and --output=gdb exclude each other");
+        }
         let memory = memory_kinds(&self.found_in)?;
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
@@ -96,7 +101,7 @@ impl Verb for Top {
         let mut report = Report::new("top", &self.dump.core, TopWords::new(&answer, &session));
         report.complete = !image.truncated();
         report.diagnostics = diagnostics;
-        if self.output == "gdb" && !self.json {
+        if self.output == Form::Gdb {
             output::print(|out| report.result.write_gdb(out))?;
         } else {
             output::print_report(&report, self.json)?;

@@ -9,7 +9,7 @@ use crate::filter::{Where, selects};
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
-use super::Verb;
+use super::{Example, Verb};
 
 /// Options of `types`.
 #[derive(clap::Args)]
@@ -42,9 +42,11 @@ fn order(text: &str) -> Result<TypesOrder, String> {
 impl Verb for TypesVerb {
     const NAME: &'static str = "types";
     const ABOUT: &'static str = "Counts all allocations in use by type: how many, how large, leaked and live";
-    const EXAMPLES: &'static str = "  topleaked types core
-  topleaked types core --exe ./server --where 'leaked and size > 1K' --sort count
-  topleaked types core.zst --json | jq '.result.types[0]'";
+    const EXAMPLES: &'static [Example] = &[
+        ("topleaked types core", "all that is in use, by type"),
+        ("topleaked types core --where 'leaked and size > 1K' --sort count", "only what is large and leaked"),
+        ("topleaked types core.zst --json | jq '.result.types[0]'", "what takes most"),
+    ];
 
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());

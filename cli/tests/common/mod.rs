@@ -113,3 +113,17 @@ pub(crate) fn sample_words(count: usize) -> Vec<u64> {
         })
         .collect()
 }
+
+/// What a terminal of 80 columns gets of a command line, run in `folder`; `$TOPLEAKED` is the program.
+pub(crate) fn terminal(script: &str, folder: &Path) -> String {
+    let output = Command::new("script")
+        .args(["-qec", &format!("stty cols 80 rows 24; {script}"), "/dev/null"])
+        .env("TOPLEAKED", env!("CARGO_BIN_EXE_topleaked"))
+        .env_remove("NO_COLOR")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}

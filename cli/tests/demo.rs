@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{Folder, answer, refused};
+use crate::common::{Folder, answer, refused, terminal};
 
 /// The order of `enum class State` in the server, from 1.
 const STATES: &[&str] = &["Connected", "Handshake", "Authenticating", "Lobby", "InGame", "Closing"];
@@ -108,4 +108,41 @@ fn the_search_by_name_counts_what_the_search_by_word_counts() {
     let named = ["top", &core, "--exe", &program, "--type", "game::TcpClient", "--member", "state_", "--json"];
     // Every occurrence of the word is an object here.
     assert_eq!(values(&named), by_word);
+}
+
+#[test]
+fn the_readme_shows_what_the_tour_prints() {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let readme = include_str!("../../README.md");
+    let shown = readme.split("$ topleaked fields demo.core").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (_command, shown) = shown.split_once('\n').unwrap();
+    let tour = one_line(&answer(["demo"]));
+    let mut rest = &*tour;
+    // An ellipsis stands for what the page leaves out.
+    for part in one_line(shown).split('…').map(str::trim) {
+        let (_, behind) = rest.split_once(part).unwrap_or_else(|| panic!("the tour does not print {part:?}"));
+        rest = behind;
+    }
+}
+
+#[test]
+fn on_a_terminal_the_tour_fits_its_tables_and_its_text() {
+    let folder = Folder::new();
+    let tour = terminal("TERM=xterm \"$TOPLEAKED\" demo", &folder.0);
+    assert!(tour.contains("\x1b[1m$ topleaked info demo.core --exe server\x1b[0m"), "{tour}");
+    let heads: Vec<&str> = tour.lines().filter(|line| line.contains("found in")).collect();
+    assert!(
+        heads.len() == 2 && heads.iter().all(|head| head.trim_end().len() <= 80 + "\x1b[1m\x1b[0m".len()),
+        "{heads:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_the_tour_ends_it_quietly() {
+    let output = Command::new("bash")
+        .args(["-c", "\"$0\" demo | head -1; exit ${PIPESTATUS[0]}", env!("CARGO_BIN_EXE_topleaked")])
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("A game server has died"));
 }

@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use topleaked::report::{Grouped, SafeText};
+use topleaked::report::{COLUMNS, Grouped, SafeText, wrap_paragraphs};
 
-use crate::{Exit, output};
+use crate::{Exit, output, terminal};
 
 use super::{Example, Verb};
 
@@ -46,8 +46,7 @@ addresses. Zero, small numbers and the allocator's own fields fill any dump, and
     Step {
         arguments: "top demo.core --exe server --kind vtable -n 5",
         see: "\
-The same for classes alone. Nothing else comes near. Players of a Saturday, or a leak? The members will tell: see the
-search below.",
+The same for classes alone. Nothing else comes near.",
     },
     Step {
         arguments: "demo.core -n 10",
@@ -137,14 +136,20 @@ impl Verb for Demo {
             Some(folder) => format!("Both are in {}.", SafeText::from(&*folder.to_string_lossy())),
             None => "Both go when the tour ends; `topleaked demo --keep DIR` leaves them in DIR.".to_owned(),
         };
-        say(&facts.fill(&format!(
-            "A game server has died: `accept4: Too many open files`. It had {{connections}} clients. Left are its dump,
-demo.core, and its executable, server. {kept}\n"
-        )))?;
+        let look = terminal::look();
+        let columns = look.width.map_or(COLUMNS, usize::from).min(COLUMNS);
+        let tell = |text: &str| say(&format!("{}\n", wrap_paragraphs(&facts.fill(text), columns)));
+        tell(&format!(
+            "A game server has died: `accept4: Too many open files`. It had {{connections}} clients. Left are its \
+             dump, demo.core, and its executable, server. {kept}"
+        ))?;
         for step in STEPS {
             let arguments = facts.fill(step.arguments);
-            let answer = run_step(&program, &arguments, folder)?;
-            say(&format!("\n$ topleaked {arguments}\n{answer}\n{}\n", facts.fill(step.see)))?;
+            let (bold, plain) = if look.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+            say(&format!("\n{bold}$ topleaked {arguments}{plain}\n"))?;
+            run_step(&program, &arguments, folder)?;
+            say("\n")?;
+            tell(step.see)?;
         }
         Ok(Exit::Answered)
     }
@@ -154,17 +159,16 @@ fn say(text: &str) -> anyhow::Result<()> {
     output::print(|out| out.write_all(text.as_bytes()))
 }
 
-/// Runs this program as the user would, and hands over what it wrote to stdout.
-fn run_step(program: &Path, arguments: &str, folder: &Path) -> anyhow::Result<String> {
-    let output = Command::new(program)
+/// Runs this program as the user would; it writes where the tour does, and fits its tables to the terminal.
+fn run_step(program: &Path, arguments: &str, folder: &Path) -> anyhow::Result<()> {
+    let status = Command::new(program)
         .args(arguments.split(' '))
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
+        .status()
         .with_context(|| format!("cannot run {}", program.display()))?;
-    ensure!(output.status.success(), "`topleaked {arguments}` ended with {}", output.status);
-    String::from_utf8(output.stdout).with_context(|| format!("`topleaked {arguments}` wrote no text"))
+    ensure!(status.success(), "`topleaked {arguments}` ended with {status}");
+    Ok(())
 }
 
 fn unpack(packed: &[u8], to: &Path) -> anyhow::Result<()> {

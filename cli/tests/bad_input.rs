@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{Folder, answer, piped, refusal, refused, sample_words, tool, topleaked, words};
+use crate::common::{Folder, answer, piped, refusal, refused, run, sample_words, tool, topleaked, words};
 
 #[test]
 fn an_empty_file_has_no_words() {
@@ -273,6 +273,43 @@ fn a_file_that_shrinks_while_it_is_read() {
         return;
     }
     panic!("in forty runs no cut fell into the time of reading");
+}
+
+/// The input keeps a part of the budget for itself, which is no concern of the user's.
+#[test]
+fn the_budget_that_an_error_asks_for_is_enough() {
+    let folder = Folder::new();
+    let path = folder.write("input", words(&sample_words(300_000)));
+    let gz = folder.write("input.gz", tool("gzip", &["-c"], &path));
+    let bytes = fs::read(&path).unwrap();
+    let number = |line: &str, behind: &str, before: &str| -> u64 {
+        let (_, rest) = line.split_once(behind).unwrap_or_else(|| panic!("{line}"));
+        rest.split_once(before).unwrap_or_else(|| panic!("{line}")).0.parse().unwrap()
+    };
+    for packed in [false, true] {
+        let ask = |budget: u64, n: &str| {
+            let memory = format!("--memory={budget}");
+            match packed {
+                true => run([gz.to_str().unwrap(), &memory, n]),
+                false => piped(&bytes, &["-", &memory, n]),
+            }
+        };
+        let line = refusal(&ask(1000, "-n1"));
+        assert_eq!(number(&line, "a memory budget of ", " bytes"), 1000, "{line}");
+        let needed = number(&line, "too small: ", " bytes is the least");
+        assert_eq!(ask(needed, "-n1").status.code(), Some(0), "{needed}");
+        // Results: each budget that is named goes on further, to an end.
+        let mut budget = 1 << 20;
+        for round in 0.. {
+            let output = ask(budget, "-n150000");
+            if output.status.success() {
+                break;
+            }
+            let asked = number(&refusal(&output), "give at least ", " bytes");
+            assert!(asked > budget && round < 10, "{asked} after {budget}");
+            budget = asked;
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use topleaked::addr::{ByteOrder, Target, Width};
 use topleaked::image::{Input, core_head_bytes, core_target, word_alignment};
-use topleaked::report::{Answer, Look, MemberValues, Report, WordRow, Words, WriteGdb};
+use topleaked::report::{Answer, Look, MemberValues, Report, WordCounts, WriteGdb};
 use topleaked::task::{Diagnostic, Task};
 use topleaked::words::{self, Extent, Member, MemberAt, Question, Search, Source, Tail, count_members, count_words};
 
@@ -44,9 +44,13 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
     let mut task = options.means.task();
     let mut input =
         if options.file.as_os_str() == "-" { Input::open_stdin(&task)? } else { Input::open(&options.file, &task)? };
-    task.memory_budget_bytes = task.memory_budget_bytes.saturating_sub(input.reserved_bytes());
+    let (given, reserved) = (task.memory_budget_bytes, input.reserved_bytes());
+    task.memory_budget_bytes = given.saturating_sub(reserved);
     let answer = terminal::with_progress(&task, || answer(&mut input, options, &task));
-    let (diagnostics, answer) = answer.map_err(|error| error.context(options.file.display().to_string()))?;
+    let (diagnostics, answer) = answer.map_err(|error| {
+        let error = error.downcast().map_or_else(|other| other, |error| with_reserve(error, given, reserved).into());
+        error.context(options.file.display().to_string())
+    })?;
     let name = options.file.as_os_str().to_owned();
     match answer {
         Found::Words(answer) => print(name, answer, diagnostics, options, began)?,
@@ -55,8 +59,23 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(Exit::Answered)
 }
 
+/// The error in the user's own numbers, where the input keeps `reserved` bytes of the `given` ones for itself. Of a larger
+/// budget it keeps no larger part.
+fn with_reserve(error: words::Error, given: u64, reserved: u64) -> words::Error {
+    let whole = |part: u64| {
+        let left = u128::from(given.saturating_sub(reserved).max(1));
+        let whole = (u128::from(part) * u128::from(given.max(1))).div_ceil(left);
+        u64::try_from(whole).unwrap_or(u64::MAX).max(part)
+    };
+    match error {
+        words::Error::Budget { needed, .. } => words::Error::Budget { needed: whole(needed), given },
+        words::Error::Results { needed } => words::Error::Results { needed: whole(needed) },
+        other => other,
+    }
+}
+
 enum Found {
-    Words(Words),
+    Words(WordCounts),
     Values(MemberValues),
 }
 
@@ -65,8 +84,7 @@ fn answer(input: &mut Input, options: &Options, task: &Task) -> anyhow::Result<(
     let found = match options.find {
         None => {
             let counts = with_source(input, options, |source| count_words(source, &Question::top(options.size), task))?;
-            let rows = counts.top.iter().map(|found| WordRow::bare(found.value, found.count)).collect();
-            Found::Words(Words::new(rows, counts.total_words))
+            Found::Words(WordCounts::new(counts))
         }
         Some(value) => {
             let search = Search {

@@ -60,7 +60,7 @@ pub use safe_text::{QuotedText, SafeText};
 pub use table::{Column, Table};
 pub use top::TopWords;
 pub use types::{TypesAnswer, TypesOrder};
-pub use words::{MemberValues, ValueRow, WordRow, Words, WriteGdb};
+pub use words::{MemberValues, ValueRow, WordCounts, WordRow, Words, WriteGdb};
 
 /// What the renderers are told of the place where the text will be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

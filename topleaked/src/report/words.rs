@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::insight::WordKind;
+use crate::words::{Count, Counts};
 
 use super::{Answer, Hex, Look};
 
@@ -52,10 +53,38 @@ impl Words {
     }
 }
 
+/// The most frequent words of an input of which nothing else is known. Rows are made while they are written: millions of
+/// them would take more memory than counting did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct WordCounts {
+    #[serde(rename = "words", serialize_with = "bare_rows")]
+    top: Vec<Count>,
+    total_words: u64,
+    distinct_shown: u64,
+}
+
+impl WordCounts {
+    /// The answer that these counts are.
+    pub fn new(counts: Counts) -> WordCounts {
+        let distinct_shown = counts.top.len() as u64;
+        WordCounts { top: counts.top, total_words: counts.total_words, distinct_shown }
+    }
+}
+
+fn bare_rows<S: Serializer>(top: &[Count], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(top.iter().map(|found| WordRow::bare(found.value, found.count)))
+}
+
 /// The original's lines: `0x000055697c45cd78 : 1000000`.
-impl Answer for Words {
+impl Answer for WordCounts {
     fn write_human(&self, out: &mut dyn io::Write, _: &Look) -> io::Result<()> {
-        self.words.iter().try_for_each(|row| writeln!(out, "{} : {}", row.value, row.count))
+        self.top.iter().try_for_each(|found| writeln!(out, "{} : {}", Hex(found.value), found.count))
+    }
+}
+
+impl WriteGdb for WordCounts {
+    fn write_gdb(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        self.top.iter().try_for_each(|found| write_gdb_value(out, Hex(found.value), found.count))
     }
 }
 
@@ -125,7 +154,8 @@ mod tests {
 
     #[test]
     fn words_are_written_as_the_original_does() {
-        let words = Words::new(vec![WordRow::bare(0x5569_7c45_cd78, 1_000_000)], 2_000_000);
+        let top = vec![Count { value: 0x5569_7c45_cd78, count: 1_000_000 }];
+        let words = WordCounts { top, total_words: 2_000_000, distinct_shown: 1 };
         let mut human = Vec::new();
         words.write_human(&mut human, &Look::PLAIN).unwrap();
         assert_eq!(human, b"0x000055697c45cd78 : 1000000\n");

@@ -112,6 +112,35 @@ static void threads(void) {
     usleep(50000);
 }
 
+/* Blocks that each of several threads gave back last, which lie in its cache when the process dies. */
+static void *caching_thread(void *argument) {
+    void *blocks[5][6];
+    for (unsigned size = 0; size < 5; size++)
+        for (unsigned at = 0; at < 6; at++) blocks[size][at] = malloc(40 + 64 * size);
+    /* A cache keeps seven blocks of a size, so that none of these goes elsewhere. */
+    for (unsigned size = 0; size < 5; size++)
+        for (unsigned at = 0; at < 6; at++) free(blocks[size][at]);
+    char text[4096];
+    size_t length = 0;
+    for (unsigned size = 0; size < 5; size++)
+        for (unsigned at = 0; at < 6; at++)
+            length += (size_t)sprintf(text + length, "cached %u %p\n", 40 + 64 * size, blocks[size][at]);
+    if (write(STDOUT_FILENO, text, length) < 0) _exit(3);
+    pthread_barrier_wait(&barrier);
+    for (;;) pause();
+    return argument;
+}
+
+static void thread_caches(void) {
+    pthread_barrier_init(&barrier, NULL, 5);
+    for (uintptr_t at = 0; at < 4; at++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, caching_thread, NULL)) _exit(3);
+    }
+    pthread_barrier_wait(&barrier);
+    usleep(50000);
+}
+
 /* Each list of this thread's cache full, and more of each size given back than fits. */
 static void full_caches(void) {
     static void *blocks[64][12];
@@ -178,7 +207,7 @@ static void fragmented(unsigned one_stays_of) {
 
 #ifdef SECOND_LIBC
 /* Another copy of the library, with a heap of its own, as a plugin that brings one along has it. */
-static void second_copy(void) {
+static void another_copy(void) {
     static void *theirs[6000];
     void *libc = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
     if (!libc) _exit(6);
@@ -238,6 +267,8 @@ int main(int count, char **arguments) {
     } else if (!strcmp(what, "threads")) {
         churn(20000, 2000, 2000);
         threads();
+    } else if (!strcmp(what, "thread-caches")) {
+        thread_caches();
     } else if (!strcmp(what, "caches")) {
         full_caches();
     } else if (!strcmp(what, "fastbins")) {
@@ -265,7 +296,13 @@ int main(int count, char **arguments) {
 #ifdef SECOND_LIBC
     } else if (!strcmp(what, "two")) {
         churn(20000, 2000, 2000);
-        second_copy();
+        another_copy();
+    } else if (!strcmp(what, "three")) {
+        /* Each of the three has mapped blocks. */
+        mapped();
+        churn(20000, 2000, 2000);
+        another_copy();
+        another_copy();
 #endif
     } else if (!strcmp(what, "fork")) {
         churn(20000, 2000, 2000);

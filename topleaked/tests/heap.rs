@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use testkit::native::Program;
+use testkit::native::{self, Build, Program};
 use testkit::recorder::{self, Record, RecordedCrash};
 use topleaked::addr::Addr;
 use topleaked::heap::{AllocatorId, ArenaKind, DamageKind, Heap, State, walk_heaps};
@@ -145,6 +145,26 @@ fn chunks_in_caches_and_fastbins_are_free() {
 }
 
 #[test]
+fn what_threads_gave_back_last_is_in_their_caches() {
+    for (options, library) in [(&["-s"][..], recorder::library("cc", &[])), (M32, recorder::library("cc", M32))] {
+        let run = recorder::crash_preloaded(&program(options), &["thread-caches"], &library);
+        let (_, heap) = walk(&run.crash.core);
+        assert_exact(&heap, &run.records);
+        let cached = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("cached ")?.split_once(" 0x"));
+        let cached: Vec<(u64, u64)> =
+            cached.map(|(size, address)| (size.parse().unwrap(), u64::from_str_radix(address, 16).unwrap())).collect();
+        assert_eq!(cached.len(), 4 * 5 * 6);
+        for (size, address) in cached {
+            let (id, offset) = heap.table.find(Addr(address)).unwrap();
+            assert_eq!((heap.table.state(id), offset), (State::ThreadCached, 0), "{address:#x}");
+            assert!((size..size + 16).contains(&heap.table.usable_size(id)), "{address:#x}");
+        }
+        // The main thread has a cache, too.
+        assert_eq!(heap.allocators[0].thread_caches, 5);
+    }
+}
+
+#[test]
 fn mapped_blocks_are_found_also_where_alignment_moved_them() {
     for options in [&["-s"][..], &["-g"]] {
         let run = recorded(&program(options), "mapped");
@@ -187,13 +207,7 @@ fn two_copies_of_glibc_in_one_process_are_told_apart() {
             assert!(image.module(allocator.module.unwrap()).unwrap().name().starts_with(b"libc"));
             assert_eq!(allocator.damage, []);
         }
-        let theirs = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("block "));
-        let theirs = theirs.map(|line| {
-            let (usable, address) = line.split_once(" 0x").unwrap();
-            let usable = usable.parse().unwrap();
-            Record { address: u64::from_str_radix(address, 16).unwrap(), requested: usable, usable, label: 0 }
-        });
-        let theirs: Vec<Record> = theirs.collect();
+        let theirs = printed(&run);
         assert_eq!(theirs.len(), 4000);
         let all: Vec<Record> = run.records.iter().chain(&theirs).copied().collect();
         assert_same(&heap, &all);
@@ -203,6 +217,31 @@ fn two_copies_of_glibc_in_one_process_are_told_apart() {
         assert_eq!((owners(&run.records).len(), owners(&theirs).len()), (1, 1));
         assert_ne!(owners(&run.records), owners(&theirs));
     }
+}
+
+/// What a run printed of blocks that the recorder did not see.
+fn printed(run: &RecordedCrash) -> Vec<Record> {
+    let blocks = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("block "));
+    let blocks = blocks.map(|line| {
+        let (usable, address) = line.split_once(" 0x").unwrap();
+        let usable = usable.parse().unwrap();
+        Record { address: u64::from_str_radix(address, 16).unwrap(), requested: usable, usable, label: 0 }
+    });
+    blocks.collect()
+}
+
+#[test]
+fn three_copies_of_glibc_with_mapped_blocks_each_are_walked_exactly() {
+    let run = recorded(&program(&["-s", "-DSECOND_LIBC", "-ldl"]), "three");
+    let (_, heap) = walk(&run.crash.core);
+    assert_eq!(heap.allocators.len(), 3, "{:?}", heap.allocators);
+    let all = [run.records.as_slice(), &printed(&run)].concat();
+    assert_same(&heap, &all);
+    // Nothing says which copy's a mapped block is: all together have as many as they count, so nothing is amiss.
+    assert_eq!(heap.diagnostics, []);
+    let mapped: u64 = heap.allocators.iter().map(|allocator| allocator.mapped.tally.used().count).sum();
+    assert!(mapped > 20 + 2 * 5, "{mapped}");
+    assert!(heap.allocators.iter().all(|allocator| allocator.damage.is_empty()));
 }
 
 /// What `heap` says of a dump to people.
@@ -309,6 +348,40 @@ fn an_overflow_costs_its_neighbour_alone() {
     assert_eq!(damage.resumed.unwrap(), heap.table.address(topleaked::heap::AllocId(behind.0 + 1)));
     assert!(missed.iter().all(|address| *address == heap.table.address(behind).0), "{missed:x?}");
     assert_eq!(invented, BTreeSet::new());
+    let [diagnostic] = heap.diagnostics.as_slice() else { panic!("{:?}", heap.diagnostics) };
+    assert_eq!((diagnostic.code, diagnostic.at.as_str()), ("heap-damaged", damage.at.to_string().as_str()));
+    let resumed = damage.resumed.unwrap();
+    let told = [
+        "broken-header, found 0x5858585858585858".to_owned(),
+        format!("the allocation in front, at {}, most likely wrote over its end", Addr(middle)),
+        format!("the walk went on at {resumed}, {} bytes before it", damage.lost_bytes),
+    ];
+    for part in told {
+        assert!(diagnostic.effect.contains(&part), "{part}: {}", diagnostic.effect);
+    }
+}
+
+#[test]
+fn the_class_of_who_wrote_over_its_end_is_told() {
+    let build = Build { compiler: "c++", options: &["-O1", "-s"] };
+    let crash = native::crash(&native::compile("overflow", "cpp", include_str!("programs/overflow.cpp"), &build), &[]);
+    let (_, heap) = walk(&crash.core);
+    let block: u64 = {
+        let address = crash.stdout.lines().find_map(|line| line.strip_prefix("parser 0x")).unwrap();
+        u64::from_str_radix(address, 16).unwrap()
+    };
+    let [damage] = heap.allocators[0].damage.as_slice() else { panic!("{:?}", heap.allocators[0].damage) };
+    assert_eq!(damage.in_front, Some(Addr(block)));
+    let told = told(&crash.core);
+    let row = told.lines().find(|line| line.starts_with("broken-header")).unwrap_or_else(|| panic!("{told}"));
+    for part in [
+        damage.at.to_string(),
+        "0x4141414141414141".to_owned(),
+        format!("{} (net::Parser)", Addr(block)),
+        damage.resumed.unwrap().to_string(),
+    ] {
+        assert!(row.contains(&part), "{part}: {row}");
+    }
 }
 
 #[test]

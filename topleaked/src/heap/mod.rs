@@ -1,7 +1,8 @@
 //! The heap: each allocation of the process, used or free.
 //!
 //! Knows the allocation table, and one walker for each allocator. Refuses to know what is in an allocation, and what
-//! reaches it. Allocators are recognised by structures that prove themselves, never by symbols or version strings.
+//! reaches it. Allocators are walked by structures that prove themselves, never by symbols or version strings; those that no
+//! walker knows are at least named.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -27,6 +28,7 @@ mod musl;
 mod parallel;
 mod run;
 mod table;
+mod unwalked;
 
 use crate::addr::Span;
 use crate::image::Image;
@@ -34,6 +36,7 @@ use crate::task::{Diagnostic, Task};
 
 pub use model::{AllocatorReport, ArenaKind, ArenaReport, Count, Damage, DamageKind, MappedReport, Tally};
 pub use table::{AllocId, Allocation, AllocationTable, AllocatorId, State, TableError};
+pub use unwalked::{UnwalkedAllocator, UnwalkedKind};
 
 use run::Run;
 
@@ -46,6 +49,24 @@ pub enum HeapError {
     /// The task was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// No allocator was walked, so that there is nothing to count.
+    #[error("no allocation is known, so nothing can be counted or called leaked: {}", not_walked(seen))]
+    NotWalked {
+        /// The allocators that the process has, with their evidence. Names come from the dump.
+        seen: Vec<String>,
+    },
+}
+
+fn not_walked(seen: &[String]) -> String {
+    let walked: Vec<&str> = ALLOCATORS.iter().map(|allocator| allocator.name()).collect();
+    let walked = walked.join(", ");
+    match seen {
+        [] => format!("no allocator was recognised (those of {walked} are)"),
+        _ => format!(
+            "the process allocates with {}, whose blocks are not walked (those of {walked} are)",
+            seen.join(" and ")
+        ),
+    }
 }
 
 /// All that is known of the process's heap.
@@ -61,6 +82,8 @@ pub struct Heap {
     /// All memory that belongs to allocators, used, free or overhead. What is writable and lies outside of it
     /// belongs to the program. Sorted, without overlap.
     pub claimed: Vec<Span>,
+    /// Allocators that the process has and that were not walked, once [`Heap::find_unwalked`] looked for them.
+    pub unwalked: Vec<UnwalkedAllocator>,
     /// What weakens the answer.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -132,7 +155,7 @@ pub fn walk_heaps(image: &Image, task: &Task) -> Result<Heap, HeapError> {
         heap.diagnostics.push(Diagnostic {
             code: "no-allocator",
             at: "heap".to_string(),
-            effect: format!("no allocator was recognised (known: {}): no allocation is known", known.join(", ")),
+            effect: format!("no allocator was found that can be walked ({}): no allocation is known", known.join(", ")),
         });
     }
     for (first, _, walk) in walks {
@@ -140,6 +163,7 @@ pub fn walk_heaps(image: &Image, task: &Task) -> Result<Heap, HeapError> {
     }
     for allocator in &mut heap.allocators {
         heap.diagnostics.append(&mut allocator.diagnostics);
+        heap.diagnostics.extend(allocator.damage_diagnostic());
         heap.metadata.extend(allocator.metadata.iter().copied());
         heap.claimed.extend(allocator.arenas.iter().flat_map(|arena| arena.spans.iter().copied()));
         heap.claimed.extend(allocator.mapped.spans.iter().copied());

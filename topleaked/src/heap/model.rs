@@ -237,6 +237,31 @@ pub struct AllocatorReport {
 }
 
 impl AllocatorReport {
+    /// What the first damaged place is, and how many there are.
+    pub(super) fn damage_diagnostic(&self) -> Option<Diagnostic> {
+        let first = self.damage.first()?;
+        let mut effect = match self.damage_count {
+            1 => String::new(),
+            count => format!("{count} damaged places, of which the first is: "),
+        };
+        effect += &format!("{}, found {:#x}", first.kind.name(), first.found);
+        if let Some(expected) = first.expected {
+            effect += &format!(", expected {expected:#x}");
+        }
+        if let (Some(in_front), DamageKind::Header | DamageKind::Footer) = (first.in_front, first.kind) {
+            effect += &format!("; the allocation in front, at {in_front}, most likely wrote over its end");
+        }
+        match (first.resumed, first.lost_bytes) {
+            (_, 0) => {}
+            (Some(resumed), lost) => {
+                effect +=
+                    &format!("; the walk went on at {resumed}, {lost} bytes before it cannot be told used from free");
+            }
+            (None, lost) => effect += &format!("; the walk found no place to go on, {lost} bytes are lost"),
+        }
+        Some(Diagnostic { code: "heap-damaged", at: first.at.to_string(), effect })
+    }
+
     /// The sums over arenas and mapped allocations.
     pub fn tally(&self) -> Tally {
         let mut sum = self.mapped.tally;

@@ -88,12 +88,17 @@ impl<'i> Session<'i> {
         Vtables::new(self.image, self.symbols())
     }
 
-    /// Each allocation of the process.
+    /// Each allocation of the process, and which allocators it has beside those that were walked.
     ///
     /// # Errors
     /// As [`walk_heaps`].
     pub fn heap(&self) -> Result<&Heap, HeapError> {
-        self.heap.get_or_init(|| walk_heaps(self.image, self.task)).as_ref().map_err(Clone::clone)
+        let build = || {
+            let mut heap = walk_heaps(self.image, self.task)?;
+            heap.find_unwalked(self.image, self.symbols());
+            Ok(heap)
+        };
+        self.heap.get_or_init(build).as_ref().map_err(Clone::clone)
     }
 
     /// The places from which the program can start.

@@ -14,10 +14,19 @@ use super::chunks::{End, Log, MAPPED, PAGE, Rules, Walker};
 use super::pieces::{Harvest, WalkedPiece};
 
 /// What glibc counts of its mapped chunks (`mp_`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct MappedCount {
     pub(super) chunks: u64,
     pub(super) bytes: u64,
+}
+
+impl std::iter::Sum for MappedCount {
+    fn sum<I: Iterator<Item = MappedCount>>(counts: I) -> MappedCount {
+        counts.fold(MappedCount::default(), |sum, count| MappedCount {
+            chunks: sum.chunks.saturating_add(count.chunks),
+            bytes: sum.bytes.saturating_add(count.bytes),
+        })
+    }
 }
 
 impl MappedCount {
@@ -58,6 +67,13 @@ pub(super) struct Mapped {
     pub(super) harvest: Harvest,
 }
 
+impl Mapped {
+    /// What was found of mapped chunks.
+    pub(super) fn count(&self) -> MappedCount {
+        MappedCount { chunks: self.spans.len() as u64, bytes: self.spans.iter().map(|span| span.size_bytes()).sum() }
+    }
+}
+
 /// One mapped chunk.
 struct MappedChunk {
     /// Bytes of its mapping.
@@ -66,17 +82,24 @@ struct MappedChunk {
     usable_size: u64,
 }
 
+/// What is looked for.
+pub(super) struct Wanted<'a> {
+    pub(super) copy: &'a Copy,
+    /// What glibc counted of its mapped chunks; spares the search where that is nothing.
+    pub(super) expected: Option<MappedCount>,
+    /// The tops of the main arenas of other copies: pieces that end with them are theirs.
+    pub(super) other_tops: &'a [u64],
+}
+
 /// Looks at each page of private memory that no heap has.
-///
-/// `expected` says what glibc counted, and spares the search where that is nothing.
 pub(super) fn find<W: Words>(
     reader: Reader<'_>,
-    copy: &Copy,
+    wanted: &Wanted<'_>,
     regions: &[Region],
     claimed: &[Span],
-    expected: Option<MappedCount>,
     runs: &mut Runs,
 ) -> Mapped {
+    let Wanted { copy, expected, .. } = *wanted;
     let mut found = Mapped::default();
     let wants_chunks = expected.is_none_or(|count| count.chunks > 0);
     let wants_pieces = !copy.main.is_contiguous;
@@ -87,7 +110,7 @@ pub(super) fn find<W: Words>(
     for span in free {
         let mut rest = span;
         while let Some(stretch) = Stretch::first_in(reader.space, rest) {
-            search::<W>(reader, copy, &stretch, (wants_chunks, wants_pieces), runs, &mut found);
+            search::<W>(reader, wanted, &stretch, (wants_chunks, wants_pieces), runs, &mut found);
             rest = Span::new(stretch.span.end(), rest.end()).unwrap_or_default();
         }
     }
@@ -96,7 +119,7 @@ pub(super) fn find<W: Words>(
 
 fn search<W: Words>(
     reader: Reader<'_>,
-    copy: &Copy,
+    wanted: &Wanted<'_>,
     stretch: &Stretch<'_>,
     (wants_chunks, wants_pieces): (bool, bool),
     runs: &mut Runs,
@@ -106,7 +129,7 @@ fn search<W: Words>(
     let end = stretch.span.end().0;
     let mut hint = 0;
     let mut log = Log::for_bytes(stretch.span.size_bytes());
-    let trailer = copy.main.layout.mapped_have_trailer;
+    let trailer = wanted.copy.main.layout.mapped_have_trailer;
     while at < end {
         // Up to 2.25 and in 64-bit processes the first chunk begins with the page, else half an alignment behind.
         let pads = if W::WIDTH == 8 { &[0][..] } else { &[0, 8][..] };
@@ -119,10 +142,13 @@ fn search<W: Words>(
                 break;
             }
             if wants_pieces
-                && let Some(piece_end) = main_piece::<W>(reader, copy, stretch, at + pad, runs, found, &mut log)
+                && let Some((piece_end, is_own)) =
+                    main_piece::<W>(reader, wanted, stretch, at + pad, runs, found, &mut log)
             {
-                let claim = Span::new(Addr(at), Addr(piece_end)).unwrap_or_default();
-                found.harvest.pieces.push(WalkedPiece { arena: 0, claims: vec![claim], missing_bytes: 0 });
+                if is_own {
+                    let claim = Span::new(Addr(at), Addr(piece_end)).unwrap_or_default();
+                    found.harvest.pieces.push(WalkedPiece { arena: 0, claims: vec![claim], missing_bytes: 0 });
+                }
                 next = piece_end.next_multiple_of(PAGE).max(at + PAGE);
                 break;
             }
@@ -182,18 +208,22 @@ fn mapped_chunk<W: Words>(
     Some(MappedChunk { total, memory: begins + 2 * width, usable_size: size.checked_sub(overhead)? })
 }
 
-/// Walks the piece of a main arena that begins at `from`, where one does; gives its end.
+/// Walks the piece of a main arena that begins at `from`, where one does; gives its end, and whether it is this copy's. One
+/// of another copy adds nothing.
 fn main_piece<W: Words>(
     reader: Reader<'_>,
-    copy: &Copy,
+    wanted: &Wanted<'_>,
     stretch: &Stretch<'_>,
     from: u64,
     runs: &mut Runs,
     found: &mut Mapped,
     log: &mut Log,
-) -> Option<u64> {
+) -> Option<(u64, bool)> {
     let end = stretch.span.end().0;
-    let top = copy.main.top.filter(|top| stretch.span.contains(Addr(*top)) && *top >= from);
+    let own_top = wanted.copy.main.top;
+    let tops = wanted.other_tops.iter().copied().chain(own_top);
+    // The next one: a piece does not reach beyond it.
+    let top = tops.filter(|top| stretch.span.contains(Addr(*top)) && *top >= from).min();
     let rules = Rules { main: true, top, end, goes_on: false };
     let mut walker = Walker::new(reader, stretch, rules);
     if !walker.begins_piece::<W>(from) || !walker.proves::<W>(from, log) {
@@ -201,15 +231,18 @@ fn main_piece<W: Words>(
     }
     let mut piece_runs = Runs::like(runs);
     let mut piece_log = Log::for_bytes(end - from);
-    let piece_end = match walker.walk::<W>(from, u64::MAX, &mut piece_runs, &mut piece_log) {
-        End::Fence(at) | End::Top(at) => at,
+    let (piece_end, is_own) = match walker.walk::<W>(from, u64::MAX, &mut piece_runs, &mut piece_log) {
+        End::Fence(at) => (at, true),
+        End::Top(at) => (at, top == own_top),
         // Without a proper end it is no piece, unless damage hides it.
         End::Boundary(_) | End::Missing(_) if piece_log.damage_count == 0 => return None,
-        End::Boundary(at) | End::Missing(at) => at,
+        End::Boundary(at) | End::Missing(at) => (at, true),
     };
-    found.harvest.runs.extend(piece_runs.finish());
-    log.append(piece_log);
-    Some(piece_end)
+    if is_own {
+        found.harvest.runs.extend(piece_runs.finish());
+        log.append(piece_log);
+    }
+    Some((piece_end, is_own))
 }
 
 /// Private memory that nobody has claimed, in runs that touch no other.

@@ -19,7 +19,7 @@ use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, MappedReport, Ta
 
 use arena::Copy;
 use caches::Settled;
-use mapped::{Mapped, MappedCount};
+use mapped::{Mapped, MappedCount, Wanted};
 use pieces::Harvest;
 
 /// The row of glibc in the table of allocators.
@@ -91,8 +91,11 @@ impl Walk for GlibcWalk<'_> {
 
     fn finish(self: Box<Self>, first: AllocatorId, table: &AllocationTable) -> Vec<AllocatorReport> {
         let image = self.image;
+        let known: Option<Vec<MappedCount>> = self.copies.iter().map(|walk| walk.counted).collect();
+        let found = self.copies.iter().map(|walk| walk.mapped.count());
+        let agree = known.is_some_and(|known| known.into_iter().sum::<MappedCount>() == found.sum());
         let copies = self.copies.into_iter().zip(first.0..);
-        copies.map(|(walk, id)| walk.report(image, AllocatorId(id), table)).collect()
+        copies.map(|(walk, id)| walk.report(image, AllocatorId(id), table, agree)).collect()
     }
 }
 
@@ -118,10 +121,13 @@ fn walk_copies<W: Words>(
         runs.append(&mut walk.harvest.runs);
         claimed.extend(walk.harvest.pieces.iter().flat_map(|piece| piece.claims.iter().copied()));
     }
-    // Mapped chunks say nothing of the copy they belong to.
-    for (walk, id) in copies.iter_mut().zip(first.0..) {
+    // Mapped chunks say nothing of the copy they belong to; pieces of a main arena do where they end with its top.
+    let tops: Vec<Option<u64>> = copies.iter().map(|walk| walk.copy.main.top).collect();
+    for ((walk, id), own) in copies.iter_mut().zip(first.0..).zip(0..) {
         let mut mapped_runs = Runs::new(AllocatorId(id));
-        walk.mapped = mapped::find::<W>(reader, &walk.copy, regions, &claimed, walk.counted, &mut mapped_runs);
+        let others = tops.iter().enumerate().filter(|(at, _)| *at != own).filter_map(|(_, top)| *top);
+        let wanted = Wanted { copy: &walk.copy, expected: walk.counted, other_tops: &others.collect::<Vec<_>>() };
+        walk.mapped = mapped::find::<W>(reader, &wanted, regions, &claimed, &mut mapped_runs);
         runs.extend(mapped_runs.finish());
         runs.append(&mut walk.mapped.harvest.runs);
         claimed.extend(walk.mapped.spans.iter().copied());
@@ -131,8 +137,11 @@ fn walk_copies<W: Words>(
 }
 
 impl CopyWalk {
-    fn report(self, image: &Image, id: AllocatorId, table: &AllocationTable) -> AllocatorReport {
+    /// `agree` says that all copies together have as many mapped chunks as they count: which copy's a chunk is nothing
+    /// tells, so that the first copies may have been given those of others.
+    fn report(self, image: &Image, id: AllocatorId, table: &AllocationTable, agree: bool) -> AllocatorReport {
         let CopyWalk { copy, harvest, mapped, counted, settled, .. } = self;
+        let found = mapped.count();
         let mut diagnostics = Vec::new();
         let mut arenas: Vec<ArenaReport> = std::iter::once(&copy.main)
             .chain(&copy.secondary)
@@ -172,11 +181,7 @@ impl CopyWalk {
                 });
             }
         }
-        let found = MappedCount {
-            chunks: mapped.spans.len() as u64,
-            bytes: mapped.spans.iter().map(|span| span.size_bytes()).sum(),
-        };
-        if let Some(counted) = counted.filter(|counted| *counted != found) {
+        if let Some(counted) = counted.filter(|counted| *counted != found && !agree) {
             diagnostics.push(Diagnostic {
                 code: "mapped-chunks-differ",
                 at: format!("arena {}", copy.main.span().start()),

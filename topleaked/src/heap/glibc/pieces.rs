@@ -127,11 +127,15 @@ pub(super) fn plan_main<W: Words>(reader: Reader<'_>, copy: &Copy, regions: &[Re
         let proven = all().find(|candidate| {
             walker.begins_piece::<W>(candidate.start) && walker.proves::<W>(candidate.start, &mut log)
         });
-        // Damage among the very first chunks hides the proof; a heap begins with a page, and in front of its top.
-        let noted = proven.or_else(|| {
-            let begins = |start: &&StartWord| start.noted.is_multiple_of(PAGE) && walker.looks_first::<W>(start.start);
-            all().find(begins).filter(|_| top.is_some())
-        });
+        // Damage among the very first chunks hides the proof; a heap begins with a page, and in front of its top. A place
+        // further up that proves itself does not count then: other words of libc's data, as the end of a buffer of stdio,
+        // lead behind the damage.
+        let begins = |start: &&StartWord| start.noted.is_multiple_of(PAGE) && walker.looks_first::<W>(start.start);
+        let first = all().find(begins).filter(|_| top.is_some());
+        let noted = match (first, proven) {
+            (Some(first), Some(proven)) => Some(first.min(proven)),
+            (first, proven) => proven.or(first),
+        };
         // Where even the first header is broken, libc's note of the area's very start still says where the heap begins.
         let noted =
             noted.or_else(|| all().find(|start| Addr(start.noted) == area.span.start()).filter(|_| top.is_some()));

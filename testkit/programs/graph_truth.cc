@@ -328,6 +328,63 @@ void shared_pointers() {
     }
 }
 
+// A string behind a packed header of length and capacity, which the program holds by its first character alone (redis,
+// `sds.h`). `width` 0 has its length in the byte in front.
+char *headed(size_t width, const char *content, size_t spare) {
+    size_t length = strlen(content), header = width ? 2 * width + 1 : 1;
+    char *memory = static_cast<char *>(calloc(1, header + length + spare + 1));
+    size_t capacity = length + spare;
+    for (size_t byte = 0; byte < width && byte < sizeof length; byte++) {
+        memory[byte] = static_cast<char>(length >> 8 * byte);
+        memory[width + byte] = static_cast<char>(capacity >> 8 * byte);
+    }
+    memory[header - 1] = static_cast<char>(width ? (width == 1 ? 1 : width == 2 ? 2 : width == 4 ? 3 : 4) : length << 3);
+    memcpy(memory + header, content, length);
+    return memory + header;
+}
+
+// A length of four bytes and some flags in front of the text.
+char *counted_text(const char *content) {
+    unsigned front[2] = {static_cast<unsigned>(strlen(content)), 0x7001};
+    char *memory = static_cast<char *>(calloc(1, sizeof front + front[0] + 1));
+    memcpy(memory, front, sizeof front);
+    memcpy(memory + sizeof front, content, front[0]);
+    return memory + sizeof front;
+}
+
+void strings() {
+    for (const char *content : {"key:123456", "a value that is longer than most, with more than enough characters in it"}) {
+        for (size_t width : {0, 1, 2, 4, 8}) {
+            if (width == 0 && strlen(content) > 31) continue;
+            both([=] { return headed(width, content, 0); });
+            if (width) both([=] { return headed(width, content, 9); });
+        }
+        both([=] { return counted_text(content); });
+    }
+}
+
+enum { DOUBTFUL = 2 };
+
+// Held by nothing but pointers into the middle that prove nothing: what a search or a parser leaves behind.
+void stale_interiors() {
+    Scoped scope(static_cast<Scope>(DOUBTFUL));
+    for (size_t skipped : {1, 2, 3, 5, 8, 9, 16, 17}) {
+        hold(strdup("some text, with a needle in it somewhere, and more of it") + skipped);
+        auto *numbers = static_cast<long *>(calloc(12, sizeof(long)));
+        for (int at = 0; at < 12; at++) numbers[at] = at * 1000 + 777;
+        hold(reinterpret_cast<char *>(numbers) + skipped);
+        auto *bytes = static_cast<unsigned char *>(calloc(1, 60));
+        for (int at = 0; at < 60; at++) bytes[at] = static_cast<unsigned char>(at);
+        hold(bytes + skipped);
+    }
+    // The string's own second word, and a string whose length is that of another.
+    hold(headed(1, "two words", 0) + 4);
+    hold(headed(1, "cut short", 0));
+    const_cast<char *>(static_cast<const char *>(held[held_count - 1]))[-3] = 4;
+    hold(counted_text("its length was changed"));
+    reinterpret_cast<unsigned *>(held[held_count - 1])[-2] -= 3;
+}
+
 // What is given back is neither held nor dropped.
 void churn() {
     std::vector<void *> blocks;
@@ -386,6 +443,10 @@ int main(int count, char **arguments) {
         in_thread(grow);
         abort();
     }
+    if (strcmp(state, "stale-interiors") == 0) {
+        in_thread(stale_interiors);
+        abort();
+    }
     if (strcmp(state, "no-brk") == 0) {
         // The page behind the heap is taken: the main arena goes on in mappings.
         char *end = static_cast<char *>(sbrk(0));
@@ -406,7 +467,7 @@ int main(int count, char **arguments) {
         }
         abort();
     }
-    for (void (*part)() : {classes, c_objects, containers, shared_pointers, churn}) in_thread(part);
+    for (void (*part)() : {classes, c_objects, containers, shared_pointers, strings, churn}) in_thread(part);
     if (strcmp(state, "threads") == 0) {
         for (int at = 0; at < 3; at++) {
             pthread_t thread;

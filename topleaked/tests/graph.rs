@@ -12,6 +12,8 @@ use topleaked::task::Task;
 
 /// What the truth programs note with an allocation that they let go.
 const DROPPED: u32 = 1;
+/// The same for one that only pointers into the middle refer to, and these prove nothing.
+const DOUBTFUL: u32 = 2;
 
 /// How the recorder got into the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,6 +194,23 @@ fn a_vector_that_only_grows_is_no_leak() {
     assert_exact(&crash, 0);
     assert!(crash.records.len() > 20_000);
     assert_eq!(analyse(&crash).graph.marks.leaked.count(), 0);
+}
+
+#[test]
+fn pointers_into_the_middle_that_prove_nothing_leave_it_open() {
+    for options in [&["-g", "-O1"][..], native::M32] {
+        let crash = recorder::crash_preloaded(
+            &program("c++", &[&["-O1"], options].concat()),
+            &["stale-interiors"],
+            &recorder::library("cc", options),
+        );
+        let found = analyse(&crash);
+        let interior = found.addresses(&found.graph.marks.interior);
+        let doubtful = crash.records.iter().filter(|record| record.label == DOUBTFUL);
+        let doubtful: BTreeSet<u64> = doubtful.map(|record| record.address).collect();
+        assert_eq!(doubtful.len(), 27);
+        assert_eq!(interior, doubtful);
+    }
 }
 
 #[test]

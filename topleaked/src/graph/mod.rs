@@ -6,7 +6,7 @@
 //! **References.** A reference is an aligned word whose value is an address in a used allocation. It is *sure* where it
 //! is the address of the first byte, or where memory proves that a pointer into the middle is meant
 //! (a base subobject by its vtable, an array behind its length, a hook of a linked list, the control bytes of a Rust
-//! map, memory aligned by hand, a shared string, an object that knows the pool that it lies in). Any other pointer into the middle is *doubtful*.
+//! map, memory aligned by hand, a shared string, text behind its length, an object that knows the pool that it lies in). Any other pointer into the middle is *doubtful*.
 //!
 //! **Reachability.** An allocation is *anchored* where sure references lead to it from a root; *possibly leaked* where
 //! doubtful ones are needed, or where they start at a place that the program is done with; *leaked* where nothing

@@ -12,6 +12,13 @@ use super::memory::Memory;
 /// An object of a pool has the pool's address among so many words at its beginning.
 const KNOWS_WITHIN_WORDS: u64 = 8;
 
+/// The longest header in front of a text that a pointer may skip.
+const MOST_TEXT_HEADER: u64 = 24;
+/// Shorter texts behind a length are taken for chance.
+const LEAST_MEASURED: u64 = 4;
+/// Longer texts are not read to their end.
+const MOST_MEASURED: u64 = 64 << 10;
+
 /// What the rules need to know of the process.
 #[derive(Debug)]
 pub(super) struct Shapes {
@@ -67,6 +74,8 @@ impl Shapes {
                 || look.is_shared_string(inner)
                 || look.is_list_hook(inner)))
             || look.is_hash_control(inner)
+            || look.is_measured_text(inner)
+            || look.is_dynamic_string(inner)
     }
 
     /// How far below an allocation's usable size the size that was asked for may lie: rounding to 16 bytes, a
@@ -173,6 +182,70 @@ impl Look<'_, '_> {
         };
         let room = inner.size - header;
         length <= capacity && capacity < room && capacity + 1 + self.shapes.slack(inner.size) > room
+    }
+
+    /// The target is text that ends with a zero byte, and a length in the header in front of it says where: length,
+    /// references and the like, then the characters, held by a pointer to the first of them (`BSTR`, strings of
+    /// interpreters). The length is a whole number at its own alignment, and the text fills the allocation.
+    fn is_measured_text(&self, inner: Inner) -> bool {
+        let header = inner.to - inner.base;
+        if header > MOST_TEXT_HEADER || !header.is_multiple_of(4) {
+            return false;
+        }
+        let target = self.shapes.target;
+        let front = self.memory.bytes(inner.base, header);
+        let halves = front.chunks_exact(4).filter_map(|raw| target.u32(raw)).map(u64::from);
+        let words = front.chunks_exact(8).filter_map(|raw| target.u64(raw));
+        let least = (inner.size - header).saturating_sub(self.shapes.slack(inner.size));
+        let fits = |length: &u64| (LEAST_MEASURED.max(least)..MOST_MEASURED).contains(length);
+        halves.chain(words).filter(fits).any(|length| self.is_text_of(inner, length))
+    }
+
+    /// The target is the text of a simple dynamic string (redis and valkey, `sds.h`): in front of it a byte whose low
+    /// three bits say how wide the header is, and before that the length and the capacity, packed; the shortest kind has
+    /// its length in that byte's other five bits. A zero byte follows the text.
+    ///
+    /// Text that is skipped over by one byte, which by chance counts the rest, passes for the shortest kind.
+    fn is_dynamic_string(&self, inner: Inner) -> bool {
+        let header = inner.to - inner.base;
+        let front = self.memory.bytes(inner.base, header.min(32));
+        let Some(flags) = front.last().copied() else { return false };
+        if header == 1 {
+            let length = u64::from(flags >> 3);
+            return flags & 7 == 0 && length > 0 && self.is_text_of(inner, length);
+        }
+        let width = match (header, flags) {
+            (3, 1) => 1,
+            (5, 2) => 2,
+            (9, 3) => 4,
+            (17, 4) => 8,
+            _ => return false,
+        };
+        let target = self.shapes.target;
+        let number = |at: usize| {
+            let raw = front.get(at..)?;
+            match width {
+                1 => raw.first().map(|byte| u64::from(*byte)),
+                2 => target.u16(raw).map(u64::from),
+                4 => target.u32(raw).map(u64::from),
+                _ => target.u64(raw),
+            }
+        };
+        let (Some(length), Some(capacity)) = (number(0), number(width)) else { return false };
+        // The capacity is what was asked for or, in later versions, all that there is, but no more than the header can say.
+        let room = (inner.size - header).saturating_sub(1);
+        length <= capacity
+            && capacity <= room
+            && capacity >= room.saturating_sub(self.shapes.slack(inner.size)) / 2
+            && self.memory.bytes(inner.to.saturating_add(length), 1) == [0]
+    }
+
+    /// Whether `length` characters that are none of them zero, and then a zero, stand at the target.
+    fn is_text_of(&self, inner: Inner, length: u64) -> bool {
+        let room = inner.size - (inner.to - inner.base);
+        let bytes = self.memory.bytes(inner.to, length.saturating_add(1).min(room));
+        let at = bytes.iter().position(|byte| *byte == 0);
+        at.is_some_and(|at| at as u64 == length)
     }
 
     /// The target is the hook of a ring of two-way links inside objects: its successor points back at it, and its

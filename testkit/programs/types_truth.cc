@@ -44,6 +44,10 @@ enum Kind : unsigned {
     TEXT = 18,
     BOX = 19,
     LIST_NODE_OF_PLAIN = 20,
+    WIDE_STRING_BODY = 21,
+    STRING_BODY_OF_2_BYTES = 22,
+    WIDE_TEXT = 23,
+    MEASURED_TEXT = 24,
     DROPPED = 0x100,
 };
 
@@ -165,6 +169,8 @@ struct Slice {
 
 template <class T> using Vector = std::vector<T, Tag<T, VECTOR_BODY>>;
 using String = std::basic_string<char, std::char_traits<char>, Tag<char, STRING_BODY>>;
+using WideString = std::basic_string<wchar_t, std::char_traits<wchar_t>, Tag<wchar_t, WIDE_STRING_BODY>>;
+using StringOf2Bytes = std::basic_string<char16_t, std::char_traits<char16_t>, Tag<char16_t, STRING_BODY_OF_2_BYTES>>;
 template <class T> using List = std::list<T, Tag<T, LIST_NODE>>;
 template <class T> using Set = std::set<T, std::less<T>, Tag<T, TREE_NODE>>;
 template <class K, class V> using Map = std::map<K, V, std::less<K>, Tag<std::pair<const K, V>, TREE_NODE>>;
@@ -193,6 +199,8 @@ struct Owners {
     Vector<long> room;
     String text;
     String grown;
+    WideString wide;
+    StringOf2Bytes of_2_bytes;
     std::vector<void *> others;
 };
 
@@ -223,6 +231,8 @@ Owners *fill() {
     owners->room.reserve(100);
     owners->room.push_back(1);
     owners->text = text(1);
+    owners->wide = L"a wide title of some length";
+    owners->of_2_bytes = u"a title of two bytes a character";
     for (int at = 0; at < 300; at++) owners->grown.push_back(static_cast<char>('a' + at % 26));
     return owners;
 }
@@ -247,6 +257,21 @@ void add_objects(Owners *owners) {
     add<Holder>(owners, HOLDER, [] { return new Holder; });
     add<Box<int>>(owners, BOX, [] { return new Box<int>; });
     add<char>(owners, TEXT, [] { return strdup("a message that somebody copied"); });
+    add<wchar_t>(owners, WIDE_TEXT, [] {
+        const wchar_t content[] = L"a wide message that somebody copied";
+        return static_cast<wchar_t *>(memcpy(cleared(sizeof content), content, sizeof content));
+    });
+    for (size_t width : {1, 2, 4}) {
+        add<char>(owners, MEASURED_TEXT, [width] {
+            const char content[] = "a value that a header measures";
+            size_t header = 2 * width + 1;
+            char *memory = static_cast<char *>(cleared(header + sizeof content));
+            memory[0] = memory[width] = sizeof content - 1;
+            memory[header - 1] = static_cast<char>(width == 1 ? 1 : width == 2 ? 2 : 3);
+            memcpy(memory + header, content, sizeof content);
+            return memory;
+        });
+    }
     add<Device>(owners, DEVICE, [] {
         auto *device = static_cast<Device *>(cleared(sizeof(Device)));
         device->ops = &device_ops;

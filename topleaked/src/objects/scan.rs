@@ -14,7 +14,7 @@ use super::fit::Fit;
 use super::identity::{Catalogue, Code, Confidence, Evidence, Identity};
 use super::marks::{Mark, MarkCache, Marks};
 use super::shapes::Shapes;
-use super::text::{TextKind, may_begin_text, text_kind};
+use super::text::{TextKind, may_begin_text, may_begin_wide_text, measured_text, text_kind, wide_text};
 
 /// Allocations handed to a thread at once.
 const BATCH: u32 = 1 << 14;
@@ -62,7 +62,7 @@ pub(super) struct Ground<'a, 'i> {
     pub(super) target: Target,
     pub(super) marks: &'a Marks<'a, 'i>,
     pub(super) fit: Fit,
-    texts: [Code; 3],
+    texts: [Code; 5],
     /// The first address of an allocation, and from there to the end of the last one.
     low: u64,
     range: u64,
@@ -92,6 +92,8 @@ impl<'a, 'i> Ground<'a, 'i> {
                 text("text", Confidence::Likely),
                 text("text, short", Confidence::Possible),
                 text("text in a larger buffer", Confidence::Possible),
+                text("text behind its length", Confidence::Likely),
+                text("wide text", Confidence::Likely),
             ],
             low,
             range,
@@ -148,13 +150,19 @@ impl<'a, 'i> Ground<'a, 'i> {
     }
 
     fn text(&self, bytes: &[u8]) -> Code {
-        if !may_begin_text(bytes) {
-            return Code::NONE;
-        }
-        match text_kind(bytes, self.fit) {
+        let kind = if may_begin_text(bytes) {
+            text_kind(bytes, self.fit)
+        } else if may_begin_wide_text(bytes) {
+            wide_text(bytes, self.target)
+        } else {
+            None
+        };
+        match kind.or_else(|| measured_text(bytes, self.fit, self.target)) {
             Some(TextKind::Filling) => self.texts[0],
             Some(TextKind::Short) => self.texts[1],
             Some(TextKind::InBuffer) => self.texts[2],
+            Some(TextKind::Measured) => self.texts[3],
+            Some(TextKind::Wide) => self.texts[4],
             None => Code::NONE,
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! A C string that was allocated to measure ends where its allocation ends, up to the allocator's rounding; a buffer
 //! begins with a longer text. What this gets wrong: a number whose bytes are printable and whose neighbours are zero
-//! passes for a text of four characters or more, so short texts are never more than possible; wide characters are not
-//! recognised.
+//! passes for a text of four characters or more, so short texts are never more than possible. Text of 2-byte characters is
+//! not recognised.
+
+use crate::addr::Target;
 
 use super::fit::Fit;
 
@@ -25,6 +27,10 @@ pub(super) enum TextKind {
     Short,
     /// More follows behind it.
     InBuffer,
+    /// It stands behind a header that says how long it is.
+    Measured,
+    /// Its characters have four bytes each.
+    Wide,
 }
 
 /// Whether no byte of the word is a control character: a quick test that nearly all words fail.
@@ -36,33 +42,96 @@ pub(super) fn may_begin_text(bytes: &[u8]) -> bool {
     word.wrapping_sub(0x2020_2020) & !word & 0x8080_8080 == 0
 }
 
+/// Whether two 4-byte characters of the Latin alphabets stand there, in either byte order.
+#[inline(always)]
+pub(super) fn may_begin_wide_text(bytes: &[u8]) -> bool {
+    let Some([a, b, c, d, e, f, g, h]) = bytes.first_chunk::<8>() else { return false };
+    let little = [b, c, d, f, g, h].iter().all(|byte| **byte == 0) && *a >= b' ' && *e >= b' ';
+    let big = [a, b, c, e, f, g].iter().all(|byte| **byte == 0) && *d >= b' ' && *h >= b' ';
+    little || big
+}
+
 /// The kind of text that begins an allocation with these bytes; `None` for no text.
 pub(super) fn text_kind(bytes: &[u8], fit: Fit) -> Option<TextKind> {
     let head = bytes.get(..MOST_BYTES).unwrap_or(bytes);
     let end = memchr::memchr(0, head);
     let text = head.get(..end.unwrap_or(head.len()))?;
-    let text = match std::str::from_utf8(text) {
-        Ok(text) => text,
-        // A cut in the middle of a character is no fault of the text.
-        Err(error) if end.is_none() && error.error_len().is_none() => {
-            std::str::from_utf8(text.get(..error.valid_up_to())?).ok()?
-        }
-        Err(_) => return None,
-    };
-    let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
-    if text.len() < LEAST_CHARACTERS || !text.chars().all(is_plain) {
+    if text.len() < LEAST_CHARACTERS {
         return None;
     }
-    // Fill patterns are no text.
-    let letters = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').count();
-    if letters * 2 < text.chars().count() {
+    let (is_text, length) = match plain_ascii(text) {
+        Some(is_text) => (is_text, text.len()),
+        None => match std::str::from_utf8(text) {
+            Ok(text) => (is_text(text), text.len()),
+            // A cut in the middle of a character is no fault of the text.
+            Err(error) if end.is_none() && error.error_len().is_none() => {
+                let text = std::str::from_utf8(text.get(..error.valid_up_to())?).ok()?;
+                (is_text(text), text.len())
+            }
+            Err(_) => return None,
+        },
+    };
+    if !is_text || length < LEAST_CHARACTERS {
         return None;
     }
     let fills = end.is_some_and(|end| fit.is_for(end as u64 + 1, bytes.len() as u64));
     if fills {
-        return Some(if text.len() >= SURE_CHARACTERS { TextKind::Filling } else { TextKind::Short });
+        return Some(if length >= SURE_CHARACTERS { TextKind::Filling } else { TextKind::Short });
     }
-    (text.len() >= LEAST_IN_BUFFER).then_some(TextKind::InBuffer)
+    (length >= LEAST_IN_BUFFER).then_some(TextKind::InBuffer)
+}
+
+/// The text behind a header that counts its bytes, and the zero byte behind it where it says: redis's strings
+/// (`sds.h`: length and capacity of 1, 2, 4 or 8 bytes each, packed, and a byte that says which), or a length of four or
+/// eight bytes alone.
+pub(super) fn measured_text(bytes: &[u8], fit: Fit, target: Target) -> Option<TextKind> {
+    let byte = |at: usize| bytes.get(at).copied();
+    let (header, length) = match (byte(2)?, byte(4)?, byte(8), byte(16)) {
+        (1, ..) if byte(0)? <= byte(1)? => (3, u64::from(byte(0)?)),
+        (_, 2, ..) => (5, u64::from(target.u16(bytes)?)),
+        (_, _, Some(3), _) => (9, u64::from(target.u32(bytes)?)),
+        (_, _, _, Some(4)) => (17, target.u64(bytes)?),
+        _ => match target.u32(bytes).map(u64::from) {
+            Some(length) if target.u64(bytes) == Some(length) => (8, length),
+            length => (4, length?),
+        },
+    };
+    let text = bytes.get(header..)?;
+    let length = usize::try_from(length).ok().filter(|length| (SURE_CHARACTERS..MOST_BYTES).contains(length))?;
+    let is_measured = memchr::memchr(0, text.get(..=length)?) == Some(length);
+    // Without a capacity of its own, the text fills its allocation.
+    let fills = header % 4 != 0 || fit.is_for((header + length + 1) as u64, bytes.len() as u64);
+    (is_measured && fills && is_text(std::str::from_utf8(text.get(..length)?).ok()?)).then_some(TextKind::Measured)
+}
+
+/// Text of 4-byte characters (`wchar_t`) that ends with a zero.
+pub(super) fn wide_text(bytes: &[u8], target: Target) -> Option<TextKind> {
+    let characters = bytes.chunks_exact(4).take(MOST_BYTES / 4).filter_map(|raw| target.u32(raw));
+    let characters = characters.take_while(|character| *character != 0);
+    let text: String = characters.map(char::from_u32).collect::<Option<_>>()?;
+    let length = text.chars().count();
+    // A cut text ends in no zero.
+    let ends = bytes.get(4 * length..4 * length + 4) == Some(&[0; 4]);
+    (ends && length >= SURE_CHARACTERS && is_text(&text)).then_some(TextKind::Wide)
+}
+
+/// What [`is_text`] says of bytes that are all ASCII; `None` where some are not. Texts are many, and nearly all are.
+fn plain_ascii(text: &[u8]) -> Option<bool> {
+    let mut letters = 0_usize;
+    let (mut controls, mut high) = (false, 0_u8);
+    for byte in text {
+        high |= byte;
+        letters += usize::from(byte.is_ascii_alphanumeric() || *byte == b' ');
+        controls |= *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r') || *byte == 0x7f;
+    }
+    (high < 0x80).then_some(!controls && letters * 2 >= text.len())
+}
+
+/// Whether no character controls anything, and half of them are letters: fill patterns are no text.
+fn is_text(text: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
+    let letters = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').count();
+    letters * 2 >= text.chars().count() && text.chars().all(is_plain)
 }
 
 #[cfg(test)]
@@ -87,5 +156,49 @@ mod tests {
         assert_eq!(kind(b"((((((((((((((((", 24), None);
         assert_eq!(kind(&[b'x'; 5000], 5000), Some(TextKind::InBuffer));
         assert_eq!(kind(b"", 0), None);
+    }
+
+    #[test]
+    fn ascii_is_judged_as_any_text_is() {
+        for text in ["plain text", "a\tb\r\n", "((((", "(((a", "((aa", "a\u{7f}bc", "a\u{1}bc", "    ", "größer"] {
+            let expected = if text.is_ascii() { Some(is_text(text)) } else { None };
+            assert_eq!(plain_ascii(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_behind_its_length_is_one() {
+        let measured = |front: &[u8], text: &str, size: usize| {
+            let mut bytes = [front, text.as_bytes()].concat();
+            bytes.resize(size, 0);
+            measured_text(&bytes, Fit::new(8), Target::LITTLE_8)
+        };
+        let text = "a value of so many characters, 40 in all";
+        let kind = Some(TextKind::Measured);
+        assert_eq!(measured(&[40, 60, 1], text, 72), kind);
+        assert_eq!(measured(&[40, 0, 60, 0, 2], text, 72), kind);
+        assert_eq!(measured(&[40, 0, 0, 0, 60, 0, 0, 0, 3], text, 72), kind);
+        assert_eq!(measured(&[40, 0, 0, 0], text, 56), kind);
+        assert_eq!(measured(&40_u64.to_le_bytes(), text, 56), kind);
+        // A length too long or too short, a capacity below it, room that nobody asked for.
+        assert_eq!(measured(&[41, 60, 1], text, 72), None);
+        assert_eq!(measured(&[39, 60, 1], text, 72), None);
+        assert_eq!(measured(&[40, 30, 1], text, 72), None);
+        assert_eq!(measured(&[40, 0, 0, 0], text, 200), None);
+        assert_eq!(measured(&[], "", 24), None);
+        assert_eq!(measured(&[0; 16], "", 40), None);
+    }
+
+    #[test]
+    fn wide_characters_are_text() {
+        let wide = |text: &str, size: usize| {
+            let mut bytes: Vec<u8> = text.chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
+            bytes.resize(size, 0);
+            wide_text(&bytes, Target::LITTLE_8)
+        };
+        assert_eq!(wide("a wide title, größer", 120), Some(TextKind::Wide));
+        assert_eq!(wide("short", 40), None);
+        assert_eq!(wide("\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{9}", 40), None);
+        assert_eq!(wide_text(&[0x41, 0, 0, 0].repeat(10), Target::LITTLE_8), None);
     }
 }

@@ -1,36 +1,37 @@
 //! `--where`: the same option for all verbs that count allocations.
 
-use anyhow::bail;
-use topleaked::heap::AllocId;
+use topleaked::insight::Selection;
 use topleaked::insight::filter::{Filter, Prepared};
+use topleaked::report::FilterTypes;
 use topleaked::session::Session;
+use topleaked::task::Diagnostic;
+
+use crate::terminal;
 
 /// `--where FILTER`; a verb flattens it into its own options.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Where {
-    /// Counts only what is meant: 'size > 1K and leaked', 'type ~ Client*', 'module == libfoo.so'
+    /// Counts only what is meant: 'size > 1K and leaked', 'type ~ Client*', 'type == Client and state == CLOSING'
     #[arg(long = "where", value_name = "FILTER", value_parser = str::parse::<Filter>)]
     filter: Option<Filter>,
 }
 
 impl Where {
-    /// The filter made ready for a dump; `None` where none was given.
+    /// Makes the filter ready for a dump, and works with what it selects, `None` where no filter was given, and with what
+    /// weakens its answer.
     ///
     /// # Errors
-    /// Where the heap cannot be walked, or the filter asks for members of objects.
-    pub(crate) fn prepare<'a>(&'a self, session: &'a Session<'_>) -> anyhow::Result<Option<Prepared<'a>>> {
-        let Some(filter) = &self.filter else { return Ok(None) };
-        if let Some(test) = filter.member_tests().first() {
-            bail!(
-                "--where: `{}` is none of size, type, module and address: what members hold is asked with `topleaked fields`",
-                test.path
-            );
-        }
-        Ok(Some(Prepared::new(filter, session.tables()?, None)))
+    /// Where the heap cannot be walked, or no object has a member that the filter asks for; and those of `work`.
+    pub(crate) fn select<T>(
+        &self,
+        session: &Session<'_>,
+        work: impl FnOnce(Option<Selection<'_>>, &[Diagnostic]) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let Some(filter) = &self.filter else { return work(None, &[]) };
+        let types = terminal::with_progress(session.task(), || FilterTypes::find(session, filter))?;
+        let conditions = types.conditions(session, filter)?;
+        let tables = terminal::with_progress(session.task(), || session.tables())?;
+        let prepared = Prepared::new(filter, tables, Some(&conditions));
+        work(Some(&|id| prepared.selects(id)), types.diagnostics())
     }
-}
-
-/// Whether a filter, where there is one, means an allocation.
-pub(crate) fn selects(prepared: Option<&Prepared<'_>>, id: AllocId) -> bool {
-    prepared.is_none_or(|prepared| prepared.selects(id))
 }

@@ -10,6 +10,7 @@ use testkit::recorder::{self, RecordedCrash};
 use topleaked::graph::Reachability;
 use topleaked::image::{Image, OpenOptions};
 use topleaked::insight::filter::{Filter, Prepared};
+use topleaked::report::{FilterTypes, MemberFilterError};
 use topleaked::session::Session;
 use topleaked::task::Task;
 
@@ -17,7 +18,7 @@ use topleaked::task::Task;
 const DROPPED: u32 = 0x100;
 
 /// The kinds of the truth program, and what the names of such allocations begin with.
-const KINDS: [(u32, &str); 20] = [
+const KINDS: [(u32, &str); 24] = [
     (1, "std::list node, "),
     (2, "std::map or std::set node, "),
     (3, "std::unordered_map or std::unordered_set node, "),
@@ -38,6 +39,10 @@ const KINDS: [(u32, &str); 20] = [
     (18, "text"),
     (19, "(anonymous namespace)::Box<int>"),
     (20, "std::list node of (anonymous namespace)::Plain"),
+    (21, "std::wstring body"),
+    (22, "std::u16string body"),
+    (23, "wide text"),
+    (24, "text behind its length"),
 ];
 
 fn is_named(name: &str, expected: &str) -> bool {
@@ -161,6 +166,47 @@ fn filters_mean_what_they_say() {
     // Nothing knows members here: neither a condition nor its negation holds.
     assert_eq!(counted("state == 1") + counted("not state == 1"), 0);
     assert_eq!(counted("state == 1 or leaked"), counted("leaked"));
+}
+
+#[test]
+fn a_filter_that_names_a_type_may_ask_for_its_members() {
+    for compiled in [&["-g", "-O1"][..], &["-O1", "-s"]] {
+        let crash = truth("c++", compiled, &[]);
+        let (options, task) = (OpenOptions::default(), Task::default());
+        let image = Image::open(&crash.crash.core, &options, &task).unwrap();
+        let session = Session::new(&image, &options, &task);
+        let heap = session.heap().unwrap();
+        let count = |text: &str| -> Result<usize, MemberFilterError> {
+            let filter: Filter = text.parse().unwrap();
+            let types = FilterTypes::find(&session, &filter)?;
+            let conditions = types.conditions(&session, &filter)?;
+            let prepared = Prepared::new(&filter, session.tables()?, Some(&conditions));
+            Ok(heap.table.ids().filter(|id| heap.table.state(*id).is_used() && prepared.selects(*id)).count())
+        };
+        let counted = |text: &str| count(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let plain = crash.records.iter().filter(|record| record.label & !DROPPED == 9).count();
+        assert_eq!(plain, 2);
+        // Without debug information members go by their offsets.
+        let (number, left) = if compiled.contains(&"-s") { ("+0x8", "+0x8") } else { ("number", "left") };
+        let is_plain = "type == \"(anonymous namespace)::Plain\"";
+        assert_eq!(counted(&format!("{is_plain} and {number} == 7")), plain);
+        assert_eq!(counted(&format!("{is_plain} and {number} == 8")), 0);
+        assert_eq!(counted(&format!("{is_plain} and {number} == 7 and leaked")), plain / 2);
+        assert_eq!(counted(&format!("{is_plain} and not {number} == 7")), 0);
+        // Each type that fits is asked for the member; those that have none fulfil nothing.
+        let several = format!("type ~ *::Multiple or type ~ *::Plain and {number} == 7");
+        assert_eq!(counted(&several), counted("type ~ *::Multiple") + plain);
+        if number == "number" {
+            assert_eq!(counted("type ~ *::* and number == 7"), plain);
+            assert_eq!(counted("type ~ *::Multiple and left == 1"), counted("type ~ *::Multiple"));
+            let error = count("type ~ *::Multiple and right == 1 and nothing == 2").unwrap_err().to_string();
+            assert!(error.starts_with("there is no member `nothing`; there are: "), "{error}");
+        }
+        let error = count(&format!("leaked and {left} == 1")).unwrap_err().to_string();
+        assert!(error.contains("needs the type whose member it is"), "{error}");
+        let error = count(&format!("type == Nobody and {left} == 1")).unwrap_err().to_string();
+        assert!(error.starts_with("no object in the heap is of a type that the filter names"), "{error}");
+    }
 }
 
 /// A heap of `sizes`, with words written over it: the place in words, and either a number or a number of words from the

@@ -1,12 +1,11 @@
 //! `topleaked leaks`: what leaked, by type and by what was let go.
 
 use topleaked::graph::Tags;
-use topleaked::insight::Selection;
 use topleaked::report::{Leaks, Report, parse_bytes};
 use topleaked::session::Session;
 
 use crate::dump::Dump;
-use crate::filter::{Where, selects};
+use crate::filter::Where;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
@@ -85,16 +84,15 @@ impl Verb for LeaksVerb {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task).with_tags(self.tagged.unwrap_or_default());
-        let prepared = terminal::with_progress(&task, || self.only.prepare(&session))?;
-        let select = |id| selects(prepared.as_ref(), id);
-        let selection: Option<Selection<'_>> = if prepared.is_some() { Some(&select) } else { None };
-        let leaks = terminal::with_progress(&task, || Leaks::new(&session, selection))?.show_all(self.all);
-        let leaks = if self.addresses { leaks.with_addresses(&session, selection)? } else { leaks };
-        let passed = self.fail_on.is_some_and(|threshold| threshold.is_reached(&leaks));
-        let diagnostics = session.diagnostics();
-        let mut report = Report::new("leaks", &self.dump.core, leaks);
-        report.complete = diagnostics.is_empty();
-        output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
-        Ok(if passed { Exit::ThresholdPassed } else { Exit::Answered })
+        self.only.select(&session, |selection, doubts| {
+            let leaks = terminal::with_progress(&task, || Leaks::new(&session, selection))?.show_all(self.all);
+            let leaks = if self.addresses { leaks.with_addresses(&session, selection)? } else { leaks };
+            let passed = self.fail_on.is_some_and(|threshold| threshold.is_reached(&leaks));
+            let diagnostics = [session.diagnostics().as_slice(), doubts].concat();
+            let mut report = Report::new(Self::NAME, &self.dump.core, leaks);
+            report.complete = diagnostics.is_empty();
+            output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
+            Ok(if passed { Exit::ThresholdPassed } else { Exit::Answered })
+        })
     }
 }

@@ -1,11 +1,10 @@
 //! `topleaked types`: what the heap consists of, by type.
 
-use topleaked::insight::Selection;
 use topleaked::report::{Report, TypesAnswer, TypesOrder};
 use topleaked::session::Session;
 
 use crate::dump::Dump;
-use crate::filter::{Where, selects};
+use crate::filter::Where;
 use crate::means::Means;
 use crate::{Exit, output, terminal};
 
@@ -43,8 +42,8 @@ impl Verb for TypesVerb {
     const NAME: &'static str = "types";
     const ABOUT: &'static str = "Counts all allocations in use by type: how many, how large, leaked and live";
     const EXAMPLES: &'static [Example] = &[
-        ("topleaked types core", "all that is in use, by type"),
         ("topleaked types core --where 'leaked and size > 1K' --sort count", "only what is large and leaked"),
+        ("topleaked types core --where 'type ~ *Client and state == CLOSING'", "by what a member holds"),
         ("topleaked types core.zst --json | jq '.result.types[0]'", "what takes most"),
     ];
 
@@ -52,14 +51,11 @@ impl Verb for TypesVerb {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
         let session = Session::new(&image, &options, &task);
-        let answer = terminal::with_progress(&task, || {
-            let prepared = self.only.prepare(&session)?;
-            let select = |id| selects(prepared.as_ref(), id);
-            let selection: Option<Selection<'_>> = if prepared.is_some() { Some(&select) } else { None };
-            anyhow::Ok(TypesAnswer::new(&session, selection, self.sort)?)
+        let (answer, diagnostics) = self.only.select(&session, |selection, doubts| {
+            let answer = terminal::with_progress(&task, || TypesAnswer::new(&session, selection, self.sort))?;
+            Ok((answer, [session.diagnostics().as_slice(), doubts].concat()))
         })?;
-        let diagnostics = session.diagnostics();
-        let mut report = Report::new("types", &self.dump.core, answer.show_all(self.all));
+        let mut report = Report::new(Self::NAME, &self.dump.core, answer.show_all(self.all));
         report.complete = diagnostics.is_empty();
         output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
         Ok(Exit::Answered)

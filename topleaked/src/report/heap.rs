@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::addr::{Addr, Span};
+use crate::addr::Addr;
 use crate::heap::{AllocId, AllocationTable, AllocatorReport, ArenaReport, Count, Damage, Heap, State, Tally};
-use crate::image::{Image, MemoryKind, Region};
 use crate::session::Session;
 use crate::task::Task;
 use crate::types::VtableKind;
 
+use super::unwalked::{UnwalkedRow, unwalked_rows, write_unwalked};
 use super::{Answer, Bytes, Column, Grouped, Hex, Look, SafeText, Share, Table};
 
 /// Usable sizes up to this are counted one by one, larger ones between powers of two.
@@ -30,6 +30,8 @@ const UNKNOWN_SHOWN: u64 = 1 << 20;
 #[derive(Clone, Debug, Serialize)]
 pub struct HeapAnswer {
     allocators: Vec<AllocatorRow>,
+    /// Allocators that the process has and that are not walked.
+    unwalked: Vec<UnwalkedRow>,
     used: CountRow,
     free: CountRow,
     /// Bytes of headers, padding and the allocators' own books.
@@ -186,18 +188,18 @@ impl BackWords {
 impl HeapAnswer {
     /// Gathers the answer from a walked heap.
     pub fn new(session: &Session<'_>, heap: &Heap) -> HeapAnswer {
-        let image = session.image();
         let mut total = Tally::default();
         for allocator in &heap.allocators {
             total.add(&allocator.tally());
         }
-        let unknown_bytes = unknown_bytes(image, heap);
+        let unknown_bytes = heap.unclaimed_bytes(session.image());
         HeapAnswer {
             allocators: heap
                 .allocators
                 .iter()
                 .map(|allocator| allocator_row(session, &heap.table, allocator))
                 .collect(),
+            unwalked: unwalked_rows(heap),
             used: total.used().into(),
             free: total.free().into(),
             overhead_bytes: total.overhead_bytes,
@@ -219,22 +221,8 @@ impl HeapAnswer {
     pub fn is_complete(&self) -> bool {
         let whole =
             |row: &AllocatorRow| row.damaged_count == 0 && row.arenas.iter().all(|arena| arena.missing_bytes == 0);
-        !self.allocators.is_empty() && self.allocators.iter().all(whole)
+        !self.allocators.is_empty() && self.unwalked.is_empty() && self.allocators.iter().all(whole)
     }
-}
-
-/// Private writable memory outside of modules, stacks and the heaps.
-fn unknown_bytes(image: &Image, heap: &Heap) -> u64 {
-    let private = |region: &&Region| matches!(region.kind, MemoryKind::Anonymous | MemoryKind::MainHeap);
-    let spans = image.regions().iter().filter(private).map(|region| region.span);
-    let writable = spans.filter(|span| image.space().segments_in(*span).any(|segment| segment.permissions.write));
-    let outside = |span: Span| {
-        let first = heap.claimed.partition_point(|claimed| claimed.end() <= span.start());
-        let claimed = heap.claimed.iter().skip(first).take_while(|claimed| claimed.start() < span.end());
-        let inside: u64 = claimed.filter_map(|claimed| claimed.intersection(span)).map(Span::size_bytes).sum();
-        span.size_bytes().saturating_sub(inside)
-    };
-    writable.map(outside).sum()
 }
 
 fn allocator_row(session: &Session<'_>, table: &AllocationTable, report: &AllocatorReport) -> AllocatorRow {
@@ -429,8 +417,16 @@ impl Answer for HeapAnswer {
                 writeln!(out, "  {}", SafeText::from(evidence.as_str()))?;
             }
         }
+        write_unwalked(out, &self.unwalked)?;
         if self.allocators.is_empty() {
-            return writeln!(out, "no allocator was recognised in this dump");
+            if self.unwalked.is_empty() {
+                writeln!(out, "no allocator was recognised in this dump")?;
+            }
+            return writeln!(
+                out,
+                "{} of private memory, of which no allocation is known: nothing can be said about used and free memory or leaks",
+                Bytes(self.unknown_bytes)
+            );
         }
         self.write_sums(out, look)?;
         self.write_arenas(out, look)?;
@@ -499,7 +495,10 @@ impl HeapAnswer {
                 rows.push((
                     mapped.bytes,
                     [
-                        format!("{} mappings", Grouped(mapped.mappings)),
+                        match mapped.mappings {
+                            1 => "1 mapping".to_owned(),
+                            mappings => format!("{} mappings", Grouped(mappings)),
+                        },
                         "mapped".to_owned(),
                         Bytes(mapped.bytes).to_string(),
                         Bytes(mapped.used.bytes).to_string(),

@@ -11,6 +11,7 @@ use crate::session::Session;
 
 use super::leaks::heap_total;
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
+use super::unwalked::{UnwalkedRow, unwalked_rows, write_unwalked_line};
 use super::{Answer, Bytes, Column, Grouped, Look, Share, Table};
 
 /// So many types, and so many sizes of what has no known type, are shown unless all are asked for.
@@ -43,6 +44,8 @@ pub struct TypesAnswer {
     heap: CountRow,
     types: Vec<TypeRow>,
     unidentified: Vec<SizeRow>,
+    /// Allocators whose blocks are not among them.
+    unwalked: Vec<UnwalkedRow>,
     #[serde(skip)]
     is_selected: bool,
     #[serde(skip)]
@@ -62,6 +65,7 @@ impl TypesAnswer {
         order: TypesOrder,
     ) -> Result<TypesAnswer, HeapError> {
         let (heap, graph, objects) = (session.heap()?, session.graph()?, session.objects()?);
+        heap.require_walked()?;
         let grouping = Grouping::new(objects, &heap.table);
         let mut usage = Usage::build(heap, graph, &grouping, selection, session.task());
         if order == TypesOrder::Count {
@@ -90,6 +94,7 @@ impl TypesAnswer {
             heap: whole,
             types,
             unidentified,
+            unwalked: unwalked_rows(heap),
             is_selected: selection.is_some(),
             order,
             all: false,
@@ -110,7 +115,10 @@ impl Answer for TypesAnswer {
                 (true, 1..) => {
                     writeln!(out, "The filter means none of {} allocations in use.", Grouped(self.heap.count))
                 }
-                _ => writeln!(out, "No allocation is known."),
+                _ => {
+                    writeln!(out, "Nothing is in use.")?;
+                    write_unwalked_line(out, &self.unwalked)
+                }
             };
         }
         let by = if self.order == TypesOrder::Count { "count" } else { "bytes" };
@@ -118,7 +126,8 @@ impl Answer for TypesAnswer {
             let shown = if self.all { self.types.len() } else { SHOWN };
             let mut table = self.table("type");
             for row in self.types.iter().take(shown) {
-                self.add_row(&mut table, row.count, row.bytes, row.leaked, row.live, row.label());
+                let used = CountRow { count: row.count, bytes: row.bytes };
+                self.add_row(&mut table, used, [row.leaked, row.possibly_leaked, row.live], row.label());
             }
             writeln!(out, "In use, by type and {by}\n")?;
             table.write(out, look)?;
@@ -129,7 +138,8 @@ impl Answer for TypesAnswer {
             let shown = if self.all { self.unidentified.len() } else { SHOWN_SIZES };
             let mut table = self.table("size");
             for row in self.unidentified.iter().take(shown) {
-                self.add_row(&mut table, row.count, row.bytes, row.leaked, row.live, row.label());
+                let used = CountRow { count: row.count, bytes: row.bytes };
+                self.add_row(&mut table, used, [row.leaked, row.possibly_leaked, row.live], row.label());
             }
             writeln!(out, "In use, of no known type, by size\n")?;
             table.write(out, look)?;
@@ -147,18 +157,22 @@ impl TypesAnswer {
             Column::number("bytes"),
             Column::number("share"),
             Column::number("leaked"),
+            Column::number("possibly"),
             Column::number("live"),
             Column::text(what),
         ])
     }
 
-    fn add_row(&self, table: &mut Table, count: u64, bytes: u64, leaked: CountRow, live: CountRow, label: String) {
+    /// `used` in all; of these leaked, possibly leaked, live.
+    fn add_row(&self, table: &mut Table, used: CountRow, parts: [CountRow; 3], label: String) {
+        let [leaked, possibly, live] = parts.map(|part| Grouped(part.count).to_string());
         table.row([
-            Grouped(count).to_string(),
-            Bytes(bytes).to_string(),
-            Share { part: bytes, whole: self.heap.bytes }.to_string(),
-            Grouped(leaked.count).to_string(),
-            Grouped(live.count).to_string(),
+            Grouped(used.count).to_string(),
+            Bytes(used.bytes).to_string(),
+            Share { part: used.bytes, whole: self.heap.bytes }.to_string(),
+            leaked,
+            possibly,
+            live,
             label,
         ]);
     }
@@ -202,7 +216,7 @@ impl TypesAnswer {
             Grouped(self.used.count)
         )?;
         if self.by_pointers.count == 0 {
-            return Ok(());
+            return write_unwalked_line(out, &self.unwalked);
         }
         let before = CountRow {
             count: self.identified.count - self.by_pointers.count,
@@ -213,6 +227,7 @@ impl TypesAnswer {
             "Before types spread along pointers: {} of the bytes, {} allocations.",
             share(before),
             Grouped(before.count)
-        )
+        )?;
+        write_unwalked_line(out, &self.unwalked)
     }
 }

@@ -1,7 +1,7 @@
 //! Which members tell some objects of a type from others: leaked ones from live ones, or whatever groups are asked for.
 
 mod human;
-mod pick;
+pub(super) mod pick;
 mod rows;
 mod values;
 

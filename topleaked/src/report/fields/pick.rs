@@ -20,17 +20,17 @@ const MOST_OTHERS: usize = 512;
 const MOST_OTHER_TYPES: usize = 64;
 
 /// The objects of one type in one dump.
-pub(super) struct Picked {
-    pub(super) name: String,
+pub(in crate::report) struct Picked {
+    pub(in crate::report) name: String,
     /// By address.
-    pub(super) objects: Vec<AllocId>,
+    pub(in crate::report) objects: Vec<AllocId>,
     pub(super) reachability: Vec<Reachability>,
     pub(super) layout: Option<(Types, TypeId)>,
 }
 
 impl Picked {
     /// All objects in use that are of the type.
-    pub(super) fn find(
+    pub(in crate::report) fn find(
         session: &Session<'_>,
         asked: &str,
         diagnostics: &mut Vec<Diagnostic>,
@@ -58,7 +58,7 @@ impl Picked {
     }
 
     /// The question about these objects, or some of them.
-    pub(super) fn question<'a>(
+    pub(in crate::report) fn question<'a>(
         &'a self,
         session: &'a Session<'_>,
         objects: &'a [AllocId],

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::report::unwalked::write_unwalked_line;
 use crate::report::{Answer, Bytes, Column, Grouped, Look, SafeText, Share, Table};
 
 use super::{ClusterTypeRow, CountRow, Leaks, ShapeRow};
@@ -112,10 +113,15 @@ impl Leaks<'_> {
             return writeln!(out, "\nThe filter means none of {} allocations in use.", Grouped(heap.count));
         }
         if self.used.count == 0 {
-            return writeln!(out, "\nNo allocation is known: nothing can be said about leaks.");
+            return writeln!(out, "\nNothing is in use.");
         }
-        let what = if self.heap.is_some() { "everything that the filter means" } else { "everything in use" };
-        writeln!(out, "\nNothing is leaked: {what} is reached, or possibly reached.")?;
+        let what = match (self.heap, self.judges_all()) {
+            (Some(_), _) => "everything that the filter means",
+            (None, true) => "everything in use",
+            (None, false) => "everything that is counted here",
+        };
+        let how = if self.possibly_leaked.count > 0 { "is reached, or possibly reached" } else { "is reached" };
+        writeln!(out, "\nNo leak was found: {what} {how}.")?;
         if let Some(row) = &self.dominant {
             let name = match (&row.type_name, row.size) {
                 (Some(name), _) => SafeText::from(name.as_str()).to_string(),
@@ -147,14 +153,16 @@ impl Leaks<'_> {
             )?;
         }
         let possibly = &self.possibly_leaked;
-        if possibly.count > 0 {
-            writeln!(
-                out,
-                "Possibly leaked: {} only pointers into the middle of an allocation lead to, {} only places that the \
-                 program is done with.",
-                Grouped(possibly.interior.count),
-                Grouped(possibly.stale.count)
-            )?;
+        let parts = [
+            (possibly.interior.count, "over pointers into the middle of an allocation"),
+            (possibly.stale.count, "from places that the program is done with"),
+        ];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+        let is = |count: u64| if count == 1 { "is" } else { "are" };
+        let words = parts.map(|(count, how)| format!("{} {} reached only {how}", Grouped(count), is(count)));
+        let words: Vec<String> = words.collect();
+        if !words.is_empty() {
+            writeln!(out, "Possibly leaked: {}.", words.join(", "))?;
         }
         let roots: Vec<String> = (self.roots.iter())
             .filter(|row| row.references > 0)
@@ -164,7 +172,8 @@ impl Leaks<'_> {
         match roots.is_empty() {
             true => writeln!(out, "No root refers to any allocation."),
             false => writeln!(out, "Searched from {} references in roots: {}.", Grouped(total), roots.join(", ")),
-        }
+        }?;
+        write_unwalked_line(out, &self.unwalked)
     }
 }
 

@@ -13,7 +13,10 @@ use crate::session::Session;
 
 use super::Hex;
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
+use super::unwalked::{UnwalkedRow, unwalked_rows};
 
+/// A type that fills the heap is told of from this many bytes on.
+const MUCH_BYTES: u64 = 1 << 20;
 /// Of so many kinds of heads the typical cluster is drawn.
 const MOST_SHAPES: usize = 20;
 
@@ -39,6 +42,8 @@ pub struct Leaks<'s> {
     cluster_types: Vec<ClusterTypeRow>,
     /// How many words of each kind of root point into used allocations.
     roots: Vec<RootRow>,
+    /// Allocators whose blocks are not judged.
+    unwalked: Vec<UnwalkedRow>,
     /// What fills the heap where nothing leaked.
     #[serde(skip_serializing_if = "Option::is_none")]
     dominant: Option<DominantRow>,
@@ -154,9 +159,10 @@ impl<'s> Leaks<'s> {
     /// Finds out what leaked: of the allocations that are selected, or of all.
     ///
     /// # Errors
-    /// Where the heap cannot be walked.
+    /// Where the heap cannot be walked, or the process has no allocator that can.
     pub fn new(session: &'s Session<'_>, selection: Option<Selection<'_>>) -> Result<Leaks<'s>, HeapError> {
         let (heap, graph) = (session.heap()?, session.graph()?);
+        heap.require_walked()?;
         let grouping = Grouping::new(session.objects()?, &heap.table);
         let summary = LeakSummary::build(heap, graph, &grouping, selection, session.task());
         let references = session.references()?;
@@ -204,6 +210,7 @@ impl<'s> Leaks<'s> {
             clusters,
             cluster_types,
             roots: roots.map(|(kind, references)| RootRow { kind: kind.name(), references }).collect(),
+            unwalked: unwalked_rows(heap),
             dominant: if usage.total.leaked.count == 0 { dominant(usage, &grouping) } else { None },
             addresses: None,
             heap: selection.map(|_| heap_total(heap)),
@@ -228,6 +235,11 @@ impl<'s> Leaks<'s> {
     #[must_use]
     pub fn show_all(self, all: bool) -> Leaks<'s> {
         Leaks { all, ..self }
+    }
+
+    /// Whether the process allocates nothing but what was walked.
+    fn judges_all(&self) -> bool {
+        self.unwalked.is_empty()
     }
 
     /// How many allocations leaked.
@@ -257,11 +269,12 @@ pub(super) fn heap_total(heap: &Heap) -> CountRow {
     })
 }
 
-/// The type that fills a third of the heap or more.
+/// The type that fills a third of the heap or more, where that is much.
 fn dominant(usage: &Usage, grouping: &Grouping<'_>) -> Option<DominantRow> {
     let (key, counts) = usage.groups.first()?;
     let used = counts.used();
-    (used.count > 1 && used.bytes >= usage.total.used().bytes / 3).then(|| DominantRow {
+    let fills = used.bytes >= MUCH_BYTES && used.bytes >= usage.total.used().bytes / 3;
+    (used.count > 1 && fills).then(|| DominantRow {
         type_name: grouping.identity(*key).map(|identity| identity.name.clone()),
         size: size_of(*key),
         count: used.count,

@@ -70,6 +70,7 @@ fn structs_of_c_are_named() {
                 ("points", 1),
                 ("point[]", 1),
                 ("packet", 20),
+                ("slot", 1000),
             ],
         );
         // Numbers and bytes fit anywhere; a union tells not which; of a type that is only declared the size is not known.

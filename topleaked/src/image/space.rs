@@ -167,9 +167,30 @@ impl AddressSpace {
         self.segment_bytes(segment).get(into..).unwrap_or_default()
     }
 
-    /// Exactly the bytes of `span`, where one segment holds them all.
+    /// Exactly the bytes of `span`, where one segment holds them all, or several that follow each other in the dump as
+    /// they do in memory.
     pub fn bytes(&self, span: Span) -> Option<&[u8]> {
-        self.bytes_from(span.start()).get(..usize::try_from(span.size_bytes()).ok()?)
+        let size = usize::try_from(span.size_bytes()).ok()?;
+        match self.bytes_from(span.start()).get(..size) {
+            Some(bytes) => Some(bytes),
+            None => self.bytes_over_borders(span, size),
+        }
+    }
+
+    fn bytes_over_borders(&self, span: Span, size: usize) -> Option<&[u8]> {
+        let mut segments = self.segments_in(span);
+        let first = segments.next().filter(|first| first.span.contains(span.start()))?;
+        let (mut end, Content::Present(backing, offset)) = (first.span.end(), first.content) else { return None };
+        let place = |addr: Addr| offset.checked_add(addr.0.checked_sub(first.span.start().0)?);
+        for next in segments {
+            let Content::Present(id, offset) = next.content else { return None };
+            if next.span.start() != end || id != backing || Some(offset) != place(end) {
+                return None;
+            }
+            end = next.span.end();
+        }
+        let from = usize::try_from(place(span.start())?).ok()?;
+        (end >= span.end()).then(|| self.backing(backing).bytes().get(from..from.checked_add(size)?))?
     }
 
     /// Copies the bytes from `addr` on into `buffer`, over segment borders; returns how many were to be had in a row.
@@ -225,6 +246,26 @@ impl AddressSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn segments_that_follow_each_other_are_one_run_of_bytes() {
+        let mut space = AddressSpace::new(Target::LITTLE_8);
+        let id = space.add_backing(Backing::memory((0..64).collect()));
+        let other = space.add_backing(Backing::memory(vec![0; 16]));
+        let contents = [(id, 8), (id, 16), (id, 32), (other, 0)];
+        for (at, (id, offset)) in contents.into_iter().enumerate() {
+            let span = Span::with_size(Addr(0x1000 + 8 * at as u64), 8).unwrap();
+            let content = Content::Present(id, offset);
+            space.add_segment(Segment { span, permissions: Permissions::default(), content }).unwrap();
+        }
+        let bytes = |at, size| space.bytes(Span::with_size(Addr(at), size).unwrap());
+        assert_eq!(bytes(0x1004, 8), Some(&[12, 13, 14, 15, 16, 17, 18, 19][..]));
+        assert_eq!(bytes(0x1000, 16).map(<[u8]>::len), Some(16));
+        // Elsewhere in the file, in another file, and beyond the last.
+        assert_eq!([bytes(0x100c, 8), bytes(0x1014, 8), bytes(0x101c, 8), bytes(0xffc, 8)], [None; 4]);
+        // A copy joins what no slice can.
+        assert_eq!(space.read_into(Addr(0x100c), &mut [0; 12]), 12);
+    }
 
     fn space(segments: &[(u64, &[u8])]) -> AddressSpace {
         let mut space = AddressSpace::new(Target::LITTLE_8);

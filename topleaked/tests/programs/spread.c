@@ -16,6 +16,7 @@ struct square { struct item *item; struct square *next; long c, d, e; };
 union shape { struct circle *circle; struct square *square; };
 struct tagged { int tag; union shape shape; };
 struct hidden;
+struct slot { long key, value; void *opaque; };
 struct kind { const char *name; void (*close)(void *); };
 struct stream { struct kind *kind; struct item *first; long c[9]; };
 struct twin_a { long x[29]; struct item *p; };
@@ -35,6 +36,8 @@ void *streams[70];
 struct twin_a *first_name;
 struct twin_b *second_name;
 struct owner *owners[40];
+/* Many pages of .bss: the first one belongs to the file's segment, the others to the one behind it. */
+struct slot *slots[5000];
 
 static void *zeroed(size_t size) { return calloc(1, size); }
 
@@ -94,6 +97,7 @@ int main(void) {
             tagged[i].shape.square->item = head;
         }
     }
+    for (int i = 0; i < 5000; i += 5) slots[i] = zeroed(sizeof(struct slot));
     handle = zeroed(500);
     /* Behind void *, but each begins with its table of functions. */
     for (int i = 0; i < 70; i++) {

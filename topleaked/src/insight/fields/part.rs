@@ -97,7 +97,7 @@ impl<'a> Part<'a> {
             let mut found = slice(start, here);
             if found.is_none() {
                 (start, here) = (span.start().0, space.bytes_from(span.start()));
-                found = slice(start, here);
+                found = slice(start, here).or_else(|| space.bytes(span));
             }
             bytes.push(found);
         }

@@ -13,6 +13,8 @@ use super::{Codes, Form, Proposal, SpreadGround};
 const MOST_DEPTH: usize = 6;
 /// hashbrown aligns its control bytes to one group (16 bytes with SSE2 and elsewhere 8; both put the elements' end there).
 const GROUPS: [u64; 2] = [16, 8];
+/// Bytes of a variable that are put together from several places of the dump.
+const MOST_COPIED: usize = 1 << 24;
 
 pub(super) struct Scan<'s> {
     pub(super) ground: &'s SpreadGround<'s>,
@@ -59,9 +61,22 @@ impl Scan<'_> {
         if plan.slots.is_empty() {
             return;
         }
-        let bytes = Span::with_size(addr, plan.size).and_then(|span| self.ground.space.bytes(span));
-        let Some(bytes) = bytes.filter(|bytes| self.pay(bytes.len())) else { return };
-        self.object(bytes, plan, false, 0, out);
+        let Some(span) = Span::with_size(addr, plan.size) else { return };
+        if let Some(bytes) = self.ground.space.bytes(span) {
+            if self.pay(bytes.len()) {
+                self.object(bytes, plan, false, 0, out);
+            }
+            return;
+        }
+        // The segments of a large one may lie apart in the dump; what of it is missing leads nowhere.
+        let size = usize::try_from(plan.size).unwrap_or(usize::MAX).min(MOST_COPIED);
+        if self.ground.space.bytes_from(addr).is_empty() || !self.pay(size) {
+            return;
+        }
+        let mut bytes = vec![0; size];
+        let read = self.ground.space.read_into(addr, &mut bytes);
+        bytes.truncate(read);
+        self.object(&bytes, plan, false, 0, out);
     }
 
     /// An allocation that may be a seed.
@@ -107,9 +122,11 @@ impl Scan<'_> {
 
     fn bytes(&self, id: AllocId) -> Option<&[u8]> {
         let span = self.ground.table.span(id);
-        let bytes = self.ground.space.bytes_from(span.start());
-        let size = usize::try_from(span.size_bytes()).ok()?.min(bytes.len());
-        self.pay(size).then(|| bytes.get(..size))?
+        let bytes = match self.ground.space.bytes(span) {
+            Some(bytes) => bytes,
+            None => self.ground.space.bytes_from(span.start()),
+        };
+        self.pay(bytes.len()).then_some(bytes)
     }
 
     /// Takes bytes off the budget; false where none is left: the dump makes one thing count for many.

@@ -448,6 +448,43 @@ fn gdb_agrees_on_twenty_hard_types() {
 }
 
 #[test]
+fn members_without_room_and_bases_without_a_place_leave_no_false_holes() {
+    const SOURCE: &str = r#"
+struct Empty {};
+struct Base : Empty { int number; char letters[18]; };
+struct Last : Base { Empty empty; char tail; };
+struct Root { virtual ~Root() {} int a; };
+struct Left : virtual Root { char b; };
+struct Right : virtual Root { short c; };
+struct Diamond : Left, Right { long d; };
+struct Points { int Root::*member; void (Root::*code)(int); int (*open)(char, ...); int (*closed)(char); };
+int main() { Last last; Diamond diamond; Points *points = nullptr; return sizeof last + sizeof diamond + (points != nullptr); }
+"#;
+    for (compiler, options) in [("g++", &["-g", "-w"][..]), ("clang++", &["-g", "-w", "-fstandalone-debug"])] {
+        let program = compile("holes", "cpp", SOURCE, &Build { compiler, options });
+        let mut types = open(&program.path);
+        let last = find(&mut types, "Last").unwrap();
+        let outline = types.outline(last, false);
+        assert_eq!((outline.holes, outline.padding_bytes), (0, 0), "{outline:#?}");
+        // Behind `b` and behind `c`; the end is the virtual base's.
+        let diamond = find(&mut types, "Diamond").unwrap();
+        let outline = types.outline(diamond, false);
+        let gaps: Vec<_> = (outline.rows.iter())
+            .filter(|row| row.depth == 0 && matches!(row.kind, RowKind::Hole | RowKind::Padding))
+            .map(|row| (row.kind, row.offset, row.size_bytes))
+            .collect();
+        assert_eq!(gaps, [(RowKind::Hole, Some(9), Some(7)), (RowKind::Hole, Some(26), Some(6))], "{outline:#?}");
+        let points = find(&mut types, "Points").unwrap();
+        let rows = types.outline(points, false).rows;
+        let declared: Vec<String> =
+            rows.iter().map(|row| types.declaration(row.ty, row.name.as_deref().unwrap_or_default())).collect();
+        assert_eq!(declared[0], "int Root::*member");
+        assert!(declared[1].starts_with("void (Root::*code)(Root *"), "{declared:?}");
+        assert_eq!(declared[2..], ["int (*open)(char, ...)", "int (*closed)(char)"]);
+    }
+}
+
+#[test]
 fn one_name_with_two_layouts_is_said() {
     let one = compile(
         "layouts-two-a",

@@ -252,7 +252,7 @@ impl MemberView {
             }
             "padding" => return writeln!(out, "{indent}/* padding: {} */", amount(self.size, self.bit_size)),
             "base" => format!("/* base */ {ty}"),
-            "virtual-base" => format!("/* virtual base */ {ty}"),
+            "virtual-base" => format!("/* virtual base, where the vtable says */ {ty}"),
             "variant" => format!("/* variant */ {name}"),
             _ => self.declaration.clone(),
         };
@@ -344,8 +344,10 @@ impl LayoutView {
         if !self.members.is_empty() {
             write!(
                 out,
-                ", members: {fields}, holes: {} ({} bytes), padding: {}",
-                self.holes, self.hole_bytes, self.padding_bytes
+                ", members: {fields}, holes: {} ({}), padding: {}",
+                self.holes,
+                amount(Some(self.hole_bytes), None),
+                self.padding_bytes
             )?;
         }
         if let Some(align) = self.align {

@@ -120,11 +120,11 @@ impl Types {
                 | TypeKind::Typedef(target)
                 | TypeKind::Qualified(_, target)
                 | TypeKind::Enum(Some(target)) => open.push((*target, members)),
-                TypeKind::Pointer(target)
-                | TypeKind::Reference(target)
-                | TypeKind::RvalueReference(target)
-                | TypeKind::MemberPointer(target) => open.push((*target, false)),
-                TypeKind::Function { returns, parameters } => {
+                TypeKind::Pointer(target) | TypeKind::Reference(target) | TypeKind::RvalueReference(target) => {
+                    open.push((*target, false))
+                }
+                TypeKind::MemberPointer { target, class } => open.extend([(*target, false), (*class, false)]),
+                TypeKind::Function { returns, parameters, .. } => {
                     open.extend(parameters.iter().chain([returns]).map(|target| (*target, false)));
                 }
                 _ => {}
@@ -148,12 +148,15 @@ impl Types {
             KindRead::Volatile => TypeKind::Qualified(Qualifier::Volatile, target),
             KindRead::Restrict => TypeKind::Qualified(Qualifier::Restrict, target),
             KindRead::Atomic => TypeKind::Qualified(Qualifier::Atomic, target),
-            KindRead::MemberPointer => TypeKind::MemberPointer(target),
+            KindRead::MemberPointer => {
+                TypeKind::MemberPointer { target, class: head.class.map_or(TypeId::VOID, |die| self.intern(die)) }
+            }
             KindRead::Enum => TypeKind::Enum(head.target.map(|_| target)),
             KindRead::Function => {
                 let parameters =
                     body.parameters.iter().map(|die| die.map_or(TypeId::VOID, |die| self.intern(die))).collect();
-                TypeKind::Function { returns: target, parameters }
+                let variadic = body.variadic && !body.parameters.is_empty();
+                TypeKind::Function { returns: target, parameters, variadic }
             }
             _ => self.get(id).kind.clone(),
         };
@@ -169,7 +172,7 @@ impl Types {
             })
             .collect();
         let size = match head.kind {
-            // The class that a member pointer belongs to is of no interest; a pointer to a function takes two words.
+            // A pointer to a function takes two words.
             KindRead::MemberPointer if head.size.is_none() => {
                 let function = matches!(self.resolved(target).kind, TypeKind::Function { .. });
                 Some(self.info.address_size(die) * if function { 2 } else { 1 })
@@ -390,12 +393,16 @@ impl Types {
                 }
                 self.declare(*element, &suffix, nesting - 1, parts)
             }
-            TypeKind::Function { returns, parameters } => {
-                let parameters: Vec<String> =
+            TypeKind::Function { returns, parameters, variadic } => {
+                let mut parameters: Vec<String> =
                     parameters.iter().map(|parameter| self.declare(*parameter, "", nesting - 1, parts)).collect();
+                parameters.extend(variadic.then(|| "...".to_owned()));
                 self.declare(*returns, &format!("{inner}({})", parameters.join(", ")), nesting - 1, parts)
             }
-            TypeKind::MemberPointer(target) => through(*target, "::*", parts),
+            TypeKind::MemberPointer { target, class } => {
+                let class = if *class == TypeId::VOID { "" } else { self.get(*class).name.as_deref().unwrap_or("") };
+                through(*target, &format!("{class}::*"), parts)
+            }
             kind => match &layout.name {
                 Some(name) => plain(name),
                 None => plain(match kind {
@@ -489,8 +496,8 @@ impl Types {
             KindRead::Volatile => TypeKind::Qualified(Qualifier::Volatile, target),
             KindRead::Restrict => TypeKind::Qualified(Qualifier::Restrict, target),
             KindRead::Atomic => TypeKind::Qualified(Qualifier::Atomic, target),
-            KindRead::Function => TypeKind::Function { returns: target, parameters: Vec::new() },
-            KindRead::MemberPointer => TypeKind::MemberPointer(target),
+            KindRead::Function => TypeKind::Function { returns: target, parameters: Vec::new(), variadic: false },
+            KindRead::MemberPointer => TypeKind::MemberPointer { target, class: TypeId::VOID },
             KindRead::Unspecified => TypeKind::Unspecified,
         }
     }

@@ -237,7 +237,7 @@ impl<'a> Walk<'a> {
             TypeKind::Struct | TypeKind::Class | TypeKind::Union => {
                 return self.record(resolved, here);
             }
-            TypeKind::MemberPointer(_) | TypeKind::Unspecified => LeafKind::Bytes,
+            TypeKind::MemberPointer { .. } | TypeKind::Unspecified => LeafKind::Bytes,
             TypeKind::Void | TypeKind::Function { .. } => return,
             // Resolved away.
             TypeKind::Typedef(_) | TypeKind::Qualified(..) => return,

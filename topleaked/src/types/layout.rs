@@ -85,9 +85,16 @@ pub enum TypeKind {
         returns: TypeId,
         /// What it takes.
         parameters: Vec<TypeId>,
+        /// Whether it takes more than it names: `...`.
+        variadic: bool,
     },
     /// `T C::*`
-    MemberPointer(TypeId),
+    MemberPointer {
+        /// The type of the member.
+        target: TypeId,
+        /// The class; `void` where that is not known.
+        class: TypeId,
+    },
     /// `decltype(nullptr)`, and what the debug information has no word for.
     Unspecified,
 }

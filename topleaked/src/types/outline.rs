@@ -96,6 +96,35 @@ impl Types {
                 .all(|member| member.role == MemberRole::Base && self.is_hollow(member.ty, looked_at))
     }
 
+    /// Whether a class, or one of its bases, has a base whose place the vtable tells.
+    fn has_virtual_base(&self, id: TypeId, looked_at: &mut usize) -> bool {
+        *looked_at += 1;
+        *looked_at < MOST_BASES
+            && self.resolved(id).members.iter().any(|member| match member.role {
+                MemberRole::VirtualBase => true,
+                MemberRole::Base => self.has_virtual_base(member.ty, looked_at),
+                MemberRole::Field => false,
+            })
+    }
+
+    /// Where a class ends without its virtual bases, in bits: as a base it takes no more.
+    fn own_bits(&self, id: TypeId, depth: usize) -> u64 {
+        let end = |member: &Member| match (member.bits, member.place) {
+            (Some(bits), _) => bits.offset.saturating_add(bits.size),
+            (None, MemberPlace::Offset(offset)) => {
+                let is_base = member.role == MemberRole::Base;
+                let bits = match is_base && depth < MOST_DEPTH && self.has_virtual_base(member.ty, &mut 0) {
+                    true => self.own_bits(member.ty, depth + 1),
+                    false if is_base && self.is_empty_record(member.ty) => 0,
+                    false => self.size_bytes(member.ty).unwrap_or(0).saturating_mul(8),
+                };
+                offset.saturating_mul(8).saturating_add(bits)
+            }
+            _ => 0,
+        };
+        self.resolved(id).members.iter().map(end).max().unwrap_or(0)
+    }
+
     fn add_rows(&self, id: TypeId, depth: usize, at: Option<u64>, expand: bool, whole: bool, outline: &mut Outline) {
         let layout = self.get(id);
         if depth >= MOST_DEPTH || outline.rows.len() >= MOST_ROWS {
@@ -111,14 +140,18 @@ impl Types {
         });
         // Where the members so far end, in bits from the beginning of this type.
         let mut end = 0u64;
-        let mut is_virtual = false;
         for member in members {
             let size = self.size_bytes(member.ty);
             let taken = match (member.bits, member.place) {
                 (Some(bits), _) => Some((bits.offset, bits.size)),
                 (None, MemberPlace::Offset(offset)) => {
-                    let hollow = self.is_empty_record(member.ty);
-                    let bits = size.filter(|_| !hollow).unwrap_or(0).saturating_mul(8);
+                    // Empty members that are no bases have a byte of their own.
+                    let is_base = member.role != MemberRole::Field;
+                    let bits = match is_base && self.is_empty_record(member.ty) {
+                        true => 0,
+                        false if is_base && self.has_virtual_base(member.ty, &mut 0) => self.own_bits(member.ty, 0),
+                        false => size.unwrap_or(0).saturating_mul(8),
+                    };
                     Some((offset.saturating_mul(8), bits))
                 }
                 _ => None,
@@ -129,7 +162,6 @@ impl Types {
                 }
                 end = end.max(start.saturating_add(bits));
             }
-            is_virtual |= member.role == MemberRole::VirtualBase;
             self.add_member(member, depth, at, expand, outline);
         }
         if let Some(variants) = &layout.variants {
@@ -144,7 +176,7 @@ impl Types {
         }
         let Some(size) = layout.size_bytes.map(|size| size.saturating_mul(8)) else { return };
         // What follows a class with virtual bases is where they are; what follows a base belongs to the derived class.
-        if whole && !is_virtual && size > end && !self.is_empty_record(id) {
+        if whole && size > end && !self.is_empty_record(id) && !self.has_virtual_base(id, &mut 0) {
             self.add_gap(depth, at, end, size, RowKind::Padding, outline);
         }
     }

@@ -94,6 +94,8 @@ pub(crate) struct HeadRead {
     pub(crate) size: Option<u64>,
     pub(crate) align: Option<u64>,
     pub(crate) target: Option<DieRef>,
+    /// Of a pointer to a member, the class.
+    pub(crate) class: Option<DieRef>,
     pub(crate) declared: bool,
     /// The full description, where this entry only stands for it.
     pub(crate) signature: Option<DieRef>,
@@ -107,6 +109,8 @@ pub(crate) struct BodyRead {
     /// Elements in each dimension; `None` where that is not known.
     pub(crate) counts: Vec<Option<u64>>,
     pub(crate) parameters: Vec<Option<DieRef>>,
+    /// Whether a function takes more than it names.
+    pub(crate) variadic: bool,
     pub(crate) arguments: Vec<ArgumentRead>,
     pub(crate) discriminant: Option<MemberRead>,
     pub(crate) variants: Vec<VariantRead>,
@@ -283,6 +287,7 @@ impl DebugInfo {
             size,
             align: reader.unsigned(&entry, gimli::DW_AT_alignment),
             target: reader.referred(&entry, gimli::DW_AT_type),
+            class: reader.referred(&entry, gimli::DW_AT_containing_type),
             declared: reader.flag(&entry, gimli::DW_AT_declaration),
             signature: reader.referred(&entry, gimli::DW_AT_signature).filter(|other| *other != die),
         })
@@ -309,6 +314,7 @@ impl DebugInfo {
                 gimli::DW_TAG_formal_parameter => {
                     body.parameters.push(reader.referred(entry, gimli::DW_AT_type));
                 }
+                gimli::DW_TAG_unspecified_parameters => body.variadic = true,
                 gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_template_value_parameter => {
                     body.arguments.push(argument(&reader, entry));
                 }

@@ -163,7 +163,7 @@ fn absurd_sizes_stay_numbers() {
     let size = |name: &str| types.size_bytes(types.get(id).find_member(name).unwrap().ty);
     assert_eq!((size("huge"), size("long")), (None, Some(1 << 42)));
     let leaves = types.leaves(id, &|_, _| None);
-    assert!(leaves.truncated && leaves.list.len() < 100, "{}", leaves.list.len());
+    assert!(leaves.truncated && leaves.list.len() < 300, "{}", leaves.list.len());
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use testkit::native::{Build, Crash, M32, Program, compile, crash};
+use testkit::native::{Build, Crash, M32, Program, compile, crash, crash_emulated};
 use topleaked::addr::{Addr, Span};
-use topleaked::image::{Image, OpenOptions};
+use topleaked::image::{Image, OpenOptions, SearchPaths};
 use topleaked::task::Task;
 use topleaked::types::{DebugInfo, TypeName, Types};
 
@@ -13,7 +14,11 @@ const CPP: &str = include_str!("programs/values.cpp");
 
 /// The leaves of the object whose address the program printed, by path, as a person would read them.
 fn read(crash: &Crash, name: &str) -> BTreeMap<String, String> {
-    let image = Image::open(&crash.core, &OpenOptions::default(), &Task::default()).unwrap();
+    read_with(crash, name, &OpenOptions::default())
+}
+
+fn read_with(crash: &Crash, name: &str, options: &OpenOptions) -> BTreeMap<String, String> {
+    let image = Image::open(&crash.core, options, &Task::default()).unwrap();
     let info = DebugInfo::of_image(&image);
     let found = info.find_type(&TypeName::parse(name).unwrap(), &Task::default());
     let names: Vec<_> = found.names.iter().map(|found| found.name.as_str()).collect();
@@ -84,6 +89,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ("at", "2000-02-29 00:00:00Z"),
     ("matrix[0][1]", "2"),
     ("matrix[1][0]", "3"),
+    ("many[40]", "77"),
+    ("many[63]", "0"),
+    ("lamps[20]", "true"),
+    ("lamps[39]", "false"),
     ("as_float", "1"),
 ];
 
@@ -98,6 +107,9 @@ fn values_of_a_cpp_object_are_read_as_people_would() {
     let values = read(&crash, "Client");
     check(&values, EXPECTED);
     check(&values, &[("deque", "size 1000")]);
+    let wide = [("below", "-5"), ("above", "7"), ("vast", "0x11223344556677880000000000000099"), ("quad", "2.5")];
+    check(&values, &wide);
+    assert!(!values.contains_key("wide_letters[256]"), "an array without end");
     for pointer in ["self", "handler", "owner", "sharer"] {
         assert!(values[pointer].starts_with("0x"), "{pointer}: {}", values[pointer]);
     }
@@ -113,6 +125,23 @@ fn values_of_a_32_bit_object_are_read_as_people_would() {
 fn values_of_libcxx_are_read_as_people_would() {
     let crash = crash(&cpp("values-libcxx", "clang++", &["-stdlib=libc++", "-fstandalone-debug"]), &[]);
     check(&read(&crash, "Client"), EXPECTED);
+}
+
+#[test]
+fn wide_numbers_of_other_machines_are_read_as_those_have_them() {
+    const SOURCE: &str = r#"
+#include <cstdio>
+struct Wide { long double half = 0.5L, small = -3.25e-7L, none = 0; __int128 below = -9; };
+int main() { std::printf("%p\n", (void *)new Wide); std::fflush(stdout); __builtin_trap(); }
+"#;
+    for (machine, compiler) in [("s390x", "s390x-linux-gnu-g++-12"), ("aarch64", "aarch64-linux-gnu-g++-12")] {
+        let options = &["-w", "-std=c++17", "-g", "-static"];
+        let program = compile("wide", "cpp", SOURCE, &Build { compiler, options });
+        let crash = crash_emulated(machine, Path::new("/"), &program);
+        let search = SearchPaths { exe: Some(program.path.clone()), ..SearchPaths::default() };
+        let values = read_with(&crash, "Wide", &OpenOptions { search });
+        check(&values, &[("half", "0.5"), ("small", "-0.000000325"), ("none", "0"), ("below", "-9")]);
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::image::Machine;
+
 use super::arena::Types;
-use super::layout::{Bits, Encoding, Member, MemberPlace, MemberRole, TypeId, TypeKind, Variants};
+use super::layout::{Bits, Encoding, Layout, Member, MemberPlace, MemberRole, TypeId, TypeKind, Variants};
 use super::shapes::{Field, LengthShape, Shape, TextShape};
 
 /// Leaves of one type; further ones are left out.
@@ -12,8 +14,10 @@ const MOST_LEAVES: usize = 4096;
 const MOST_DEPTH: usize = 16;
 /// Members that are looked at for the leaves of one type.
 const MOST_STEPS: usize = 1 << 17;
-/// Elements of an array that are leaves of their own.
-const MOST_ELEMENTS: u64 = 16;
+/// Elements of an array that are leaves of their own; fewer where a type has so many arrays that its leaves do not suffice.
+const MOST_ELEMENTS: [u64; 3] = [256, 64, 16];
+/// Bytes in a row that are numbers each, and no buffer.
+const MOST_BYTES: u64 = 16;
 /// A path is cut off there, in bytes.
 const LONGEST_PATH: usize = 512;
 
@@ -28,6 +32,17 @@ pub struct Guard {
     pub negated: bool,
 }
 
+/// How floating-point numbers of more than 8 bytes are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WideFloat {
+    /// The 80 bits of x86's own unit.
+    X87,
+    /// IEEE 754's 128 bits.
+    Quad,
+    /// Two numbers of 8 bytes, the second added to the first: POWER's `long double`.
+    Pair,
+}
+
 /// How a leaf's bytes are meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LeafKind {
@@ -39,8 +54,10 @@ pub enum LeafKind {
     Unsigned,
     /// A character.
     Character,
-    /// A floating-point number.
+    /// A floating-point number of 4 or 8 bytes.
     Float,
+    /// A floating-point number of 10 to 16 bytes.
+    WideFloat(WideFloat),
     /// One of the names of the leaf's type.
     Enum,
     /// A pointer to a type.
@@ -105,6 +122,8 @@ pub struct Leaves {
     pub list: Vec<Leaf>,
     /// More leaves than are listed: a long array, deep nesting.
     pub truncated: bool,
+    /// Arrays of which some elements are not listed, and how many.
+    pub unlisted: Vec<(String, u64)>,
 }
 
 /// Where the walk is.
@@ -124,18 +143,28 @@ impl Types {
     /// virtual base lies from the beginning of the object, given its type and place; it can tell from an object's vtable
     /// ([`Types::virtual_base_offset`]). Virtual bases it does not know are left out.
     pub fn leaves(&self, id: TypeId, virtual_base: &dyn Fn(TypeId, MemberPlace) -> Option<u64>) -> Leaves {
-        let mut walk = Walk {
-            types: self,
-            virtual_base,
-            leaves: Leaves::default(),
-            owners: Vec::new(),
-            bases: Vec::new(),
-            shapes: HashMap::new(),
-            steps: 0,
-        };
-        let here = Here { path: String::new(), owner: None, at: 0, guards: Vec::new(), shared: false, depth: 0 };
-        walk.value(id, &here, None, false);
-        walk.finish()
+        let mut leaves = Leaves::default();
+        for most_elements in MOST_ELEMENTS {
+            let mut walk = Walk {
+                types: self,
+                virtual_base,
+                leaves: Leaves::default(),
+                owners: Vec::new(),
+                bases: Vec::new(),
+                shapes: HashMap::new(),
+                steps: 0,
+                most_elements,
+                is_full: false,
+            };
+            let here = Here { path: String::new(), owner: None, at: 0, guards: Vec::new(), shared: false, depth: 0 };
+            walk.value(id, &here, None, false);
+            let is_full = walk.is_full;
+            leaves = walk.finish();
+            if !is_full {
+                break;
+            }
+        }
+        leaves
     }
 }
 
@@ -149,6 +178,9 @@ struct Walk<'a> {
     bases: Vec<u64>,
     shapes: HashMap<TypeId, Option<Shape>>,
     steps: usize,
+    most_elements: u64,
+    /// Some leaves found no room.
+    is_full: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -169,6 +201,7 @@ impl<'a> Walk<'a> {
 
     fn push(&mut self, id: TypeId, here: &Here<'a>, bits: Option<Bits>, artificial: bool, kind: LeafKind) {
         if self.leaves.list.len() >= MOST_LEAVES || here.path.len() > LONGEST_PATH {
+            self.is_full |= self.leaves.list.len() >= MOST_LEAVES;
             self.leaves.truncated = true;
             return;
         }
@@ -190,6 +223,7 @@ impl<'a> Walk<'a> {
         let types = self.types;
         self.steps += 1;
         if here.depth > MOST_DEPTH || self.steps > MOST_STEPS || self.leaves.list.len() >= MOST_LEAVES {
+            self.is_full |= here.depth <= MOST_DEPTH;
             self.leaves.truncated = true;
             return;
         }
@@ -214,7 +248,13 @@ impl<'a> Walk<'a> {
                         _ => LeafKind::Unsigned,
                     }
                 }
-                Encoding::Float => LeafKind::Float,
+                Encoding::Float => match layout.size_bytes {
+                    Some(4 | 8) => LeafKind::Float,
+                    Some(10..=16) => {
+                        wide_float(types.debug_info().machine(), layout).map_or(LeafKind::Bytes, LeafKind::WideFloat)
+                    }
+                    _ => LeafKind::Bytes,
+                },
                 Encoding::Complex => LeafKind::Bytes,
                 Encoding::Address => LeafKind::Pointer(TypeId::VOID),
             },
@@ -316,11 +356,27 @@ impl<'a> Walk<'a> {
             return self.push(id, here, None, false, LeafKind::Bytes);
         };
         // Bytes without a meaning of their own: buffers, keys.
-        if size == 1 && total > MOST_ELEMENTS {
+        let is_number = matches!(
+            types.get(resolved).kind,
+            TypeKind::Base(
+                Encoding::Unsigned
+                    | Encoding::Signed
+                    | Encoding::UnsignedChar
+                    | Encoding::SignedChar
+                    | Encoding::Character
+            )
+        );
+        if size == 1 && is_number && total > MOST_BYTES {
             return self.push(id, here, None, false, LeafKind::Bytes);
         }
-        self.leaves.truncated |= total > MOST_ELEMENTS;
-        for index in 0..total.min(MOST_ELEMENTS) {
+        let listed = total.min(self.most_elements);
+        if listed < total {
+            self.leaves.truncated = true;
+            if self.leaves.unlisted.len() < MOST_LEAVES {
+                self.leaves.unlisted.push((here.path.clone(), total - listed));
+            }
+        }
+        for index in 0..listed {
             let mut inside = here.clone();
             inside.path.push_str(&subscripts(index, counts));
             inside.at = here.at.saturating_add(index.saturating_mul(size));
@@ -407,6 +463,23 @@ impl<'a> Walk<'a> {
             }
             self.value(member.ty, &inside, None, false);
         }
+    }
+}
+
+/// How a machine writes a wide number: compilers name the types that are the same everywhere, the others are `long double`.
+fn wide_float(machine: Option<Machine>, layout: &Layout) -> Option<WideFloat> {
+    let name = layout.name.as_deref().unwrap_or_default();
+    let is_quad =
+        ["float128", "Float128", "ieee128", "kind=16"].iter().any(|part| name.contains(part)) || name == "f128";
+    match machine {
+        _ if is_quad => Some(WideFloat::Quad),
+        _ if name == "__ibm128" => Some(WideFloat::Pair),
+        None | Some(Machine::X86_64 | Machine::X86) => Some(WideFloat::X87),
+        Some(Machine::Ppc64 | Machine::Ppc) => Some(WideFloat::Pair),
+        Some(Machine::Aarch64 | Machine::Arm | Machine::S390 | Machine::Mips | Machine::RiscV | Machine::LoongArch) => {
+            Some(WideFloat::Quad)
+        }
+        Some(Machine::Other(_)) => None,
     }
 }
 

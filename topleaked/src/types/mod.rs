@@ -39,7 +39,7 @@ mod vtable;
 
 pub use arena::Types;
 pub use dwarf::{DebugInfo, DebugInput, Found, FoundLayout, FoundName, TypeName, Variable};
-pub use flatten::{Guard, Leaf, LeafKind, Leaves};
+pub use flatten::{Guard, Leaf, LeafKind, Leaves, WideFloat};
 pub use functions::{FunctionEntry, FunctionTable};
 pub use layout::{
     Bits, Completeness, Encoding, Enumerator, Layout, Member, MemberPlace, MemberRole, Qualifier, TemplateArgument,

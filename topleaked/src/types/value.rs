@@ -6,7 +6,7 @@ use crate::addr::{Addr, ByteOrder, Target};
 use crate::image::AddressSpace;
 
 use super::arena::Types;
-use super::flatten::{Guard, Leaf, LeafKind};
+use super::flatten::{Guard, Leaf, LeafKind, WideFloat};
 use super::layout::{Bits, MemberPlace, TypeId};
 use super::shapes::{Field, LengthShape, TextShape};
 
@@ -107,23 +107,30 @@ impl Leaf {
                 1 => Value::Bool(true),
                 _ => Value::Implausible,
             },
+            LeafKind::Signed | LeafKind::Unsigned if self.size_bytes == 16 && self.bits.is_none() => {
+                let number = read_u128(object, self.offset, target)?;
+                let fits = match self.kind {
+                    LeafKind::Signed => i64::try_from(number as i128).ok().map(Value::Int),
+                    _ => u64::try_from(number).ok().map(Value::UInt),
+                };
+                fits.unwrap_or_else(|| Value::Bytes(number.to_be_bytes().to_vec()))
+            }
             LeafKind::Signed => Value::Int(sign_extended(raw()?, self.width_bits())),
-            LeafKind::Unsigned => match self.raw(object, target) {
-                Some(raw) => Value::UInt(raw),
-                // 128 bits.
-                None => return self.bytes(object),
-            },
+            LeafKind::Unsigned => Value::UInt(raw()?),
             LeafKind::Character => Value::Character(u32::try_from(raw()?).ok()?),
             LeafKind::Float => match self.size_bytes {
                 4 => Value::Float(f64::from(f32::from_bits(raw()? as u32))),
                 8 => Value::Float(f64::from_bits(raw()?)),
-                // x87's 80 bits, little-endian only.
-                10..=16 if target.order == ByteOrder::Little => {
-                    let bytes = object.get(usize::try_from(self.offset).ok()?..)?;
-                    Value::Float(extended(bytes.first_chunk()?))
-                }
                 _ => return self.bytes(object),
             },
+            LeafKind::WideFloat(format) => Value::Float(match format {
+                WideFloat::X87 => extended(object.get(usize::try_from(self.offset).ok()?..)?.first_chunk()?),
+                WideFloat::Quad => quad(read_u128(object, self.offset, target)?),
+                WideFloat::Pair => {
+                    let part = |at| Some(f64::from_bits(read_uint(object, self.offset.checked_add(at)?, 8, target)?));
+                    part(0)? + part(8)?
+                }
+            }),
             LeafKind::Enum => Value::Enum(raw()?),
             LeafKind::Pointer(_) => pointer(raw()?, Value::Pointer),
             LeafKind::Function | LeafKind::Vtable => pointer(raw()?, Value::Code),
@@ -202,8 +209,36 @@ fn extended(bytes: &[u8; 10]) -> f64 {
     match exponent {
         0x7fff if mantissa << 1 == 0 => sign * f64::INFINITY,
         0x7fff => f64::NAN,
-        _ => sign * (mantissa as f64) * 2f64.powi(exponent - 16383 - 63),
+        _ => sign * scaled(mantissa as f64, exponent - 16383 - 63),
     }
+}
+
+/// An IEEE number of 128 bits as the nearest one of 64.
+fn quad(bits: u128) -> f64 {
+    let sign = if bits >> 127 != 0 { -1.0 } else { 1.0 };
+    let exponent = (bits >> 112) as i32 & 0x7fff;
+    let fraction = bits & ((1 << 112) - 1);
+    match exponent {
+        0x7fff if fraction == 0 => sign * f64::INFINITY,
+        0x7fff => f64::NAN,
+        // The least of them are nothing in 64 bits.
+        0 => sign * 0.0,
+        _ => sign * scaled((fraction | 1 << 112) as f64, exponent - 16383 - 112),
+    }
+}
+
+/// `number * 2^exponent`, in two steps: 2^exponent alone may be too small or too large.
+fn scaled(number: f64, exponent: i32) -> f64 {
+    let half = exponent / 2;
+    number * 2f64.powi(half) * 2f64.powi(exponent - half)
+}
+
+fn read_u128(object: &[u8], offset: u64, target: Target) -> Option<u128> {
+    let bytes = object.get(usize::try_from(offset).ok()?..)?.first_chunk()?;
+    Some(match target.order {
+        ByteOrder::Little => u128::from_le_bytes(*bytes),
+        ByteOrder::Big => u128::from_be_bytes(*bytes),
+    })
 }
 
 fn read_uint(object: &[u8], offset: u64, size: u64, target: Target) -> Option<u64> {
@@ -394,6 +429,9 @@ impl Types {
             },
             Value::Time { seconds, .. } if PLAUSIBLE.contains(seconds) => Cow::Owned(date(*seconds)),
             Value::Time { seconds, .. } => Cow::Owned(format!("{seconds} s")),
+            Value::Bytes(bytes) if matches!(leaf.kind, LeafKind::Signed | LeafKind::Unsigned) => {
+                Cow::Owned(bytes.iter().take(16).fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}")))
+            }
             Value::Bytes(bytes) => Cow::Owned(bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()),
             Value::Absent => Cow::Borrowed("absent"),
             Value::Missing => Cow::Borrowed("not in the dump"),
@@ -476,6 +514,14 @@ mod tests {
     fn a_long_double_keeps_its_value() {
         assert_eq!(extended(&[0, 0, 0, 0, 0, 0, 0, 0xc0, 0x00, 0x40]), 3.0);
         assert_eq!(extended(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0xbf]), -1.0);
+        // 2^-1020, whose scale alone is less than the least number.
+        assert_eq!(extended(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0x03, 0x3c]), 2f64.powi(-1020));
+        assert_eq!(quad(0x3fff_8000 << 96), 1.5);
+        assert_eq!(quad(0xc000_4000 << 96), -2.5);
+        assert_eq!(quad(0x3c03 << 112), 2f64.powi(-1020));
+        assert_eq!(quad(0x4001_8fff_ffff_ffff_ffff_ffff_ffff_ffff), 6.25);
+        assert_eq!([quad(0), quad(0x7fff << 112), quad(1)], [0.0, f64::INFINITY, 0.0]);
+        assert!(quad(0x7fff_8000 << 96).is_nan());
     }
 
     #[test]

@@ -59,8 +59,16 @@ struct Client : Left, Right {
     std::time_t when = 951782400;
     std::chrono::system_clock::time_point at{std::chrono::seconds(951782400)};
     int matrix[2][2] = {{1, 2}, {3, 4}};
+#ifdef __SIZEOF_INT128__
+    __int128 below = -5;
+    unsigned __int128 above = 7, vast = (unsigned __int128)0x1122334455667788 << 64 | 0x99;
+    __float128 quad = 2.5;
+#endif
+    int many[64] = {};
+    bool lamps[40] = {};
+    char16_t wide_letters[300] = {};
     union { int as_int = 0x3f800000; float as_float; };
-    Client() { small = 5; negative = -3; ready = true; }
+    Client() { many[40] = 77; lamps[20] = true; small = 5; negative = -3; ready = true; }
 };
 
 int main() {

@@ -76,11 +76,11 @@ impl Source {
             Source::Leaf(leaf) => match &leaf.kind {
                 LeafKind::Signed => Class::Ordered(Code::Signed),
                 LeafKind::Unsigned if leaf.size_bytes <= 8 => Class::Ordered(Code::Unsigned),
-                LeafKind::Float if matches!(leaf.size_bytes, 4 | 8 | 10..=16) => Class::Ordered(Code::Float),
+                LeafKind::Float | LeafKind::WideFloat(_) => Class::Ordered(Code::Float),
                 LeafKind::Time { .. } => Class::Ordered(Code::Time),
                 LeafKind::Container(_) => Class::Ordered(Code::Size),
                 LeafKind::Pointer(_) | LeafKind::Function | LeafKind::Vtable => Class::Pointer,
-                LeafKind::Text(_) | LeafKind::Bytes | LeafKind::Unsigned | LeafKind::Float => Class::Text,
+                LeafKind::Text(_) | LeafKind::Bytes | LeafKind::Unsigned => Class::Text,
                 LeafKind::Bool
                 | LeafKind::Character
                 | LeafKind::Enum

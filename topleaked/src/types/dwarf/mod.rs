@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::addr::ByteOrder;
-use crate::image::{Backing, Image};
+use crate::image::{Backing, Image, Machine};
 use crate::task::Diagnostic;
 
 pub use find::{Found, FoundLayout, FoundName};
@@ -120,6 +120,7 @@ struct Unit {
 #[derive(Debug, Default)]
 pub struct DebugInfo {
     modules: Vec<ModuleInfo>,
+    machine: Option<Machine>,
     containers: Vec<Container>,
     units: Vec<Unit>,
     /// Bytes of all units.
@@ -165,7 +166,12 @@ impl DebugInfo {
             let file = Arc::new(image.space().backing(found.backing).clone());
             inputs.push(DebugInput { label, path: Some(found.path.clone()), file, bias: module.bias });
         }
-        DebugInfo::open(inputs)
+        DebugInfo { machine: Some(image.machine()), ..DebugInfo::open(inputs) }
+    }
+
+    /// The machine that its programs are for, where an image says so.
+    pub fn machine(&self) -> Option<Machine> {
+        self.machine
     }
 
     /// What was not to be had, and what that does to the answers.

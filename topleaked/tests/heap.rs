@@ -325,6 +325,25 @@ fn musl_programs_are_walked_exactly_with_the_sizes_they_asked_for() {
     }
 }
 
+#[test]
+fn dynamic_musl_programs_are_walked_too() {
+    for options in [&["-s"][..], &["-g"]] {
+        for state in ["leak", "churn", "threads", "mapped"] {
+            let run = recorder::crash_linked(&linked("musl-gcc", options), &[state]);
+            let (image, heap) = walk(&run.crash.core);
+            let [allocator] = heap.allocators.as_slice() else { panic!("{:?}", heap.diagnostics) };
+            assert_eq!((allocator.name, allocator.damage.as_slice()), ("musl", &[][..]));
+            assert_eq!(heap.diagnostics, []);
+            let (missed, invented) = differences(&heap, &run.records);
+            assert_eq!(missed, BTreeSet::new());
+            // What libc's loader holds for itself was recorded by nobody.
+            assert!(invented.len() < 32, "{} allocations of the loader", invented.len());
+            let module = image.module(allocator.module.unwrap()).unwrap();
+            assert!(module.name().ends_with(b"musl-x86_64.so.1") || module.name().starts_with(b"libc"), "{module:?}");
+        }
+    }
+}
+
 /// The addresses of the row of blocks in the middle of which the program did its damage.
 fn row(run: &RecordedCrash) -> Vec<u64> {
     let blocks = run.crash.stdout.lines().filter_map(|line| line.strip_prefix("block "));

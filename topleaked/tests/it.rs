@@ -3,6 +3,7 @@
 mod contrasts;
 mod fields;
 mod graph;
+mod groups_written;
 mod heap;
 mod heap_written;
 mod hostile_debug_info;

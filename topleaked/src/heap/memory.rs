@@ -139,9 +139,12 @@ impl<'a> Stretch<'a> {
         Some(word)
     }
 
-    /// The parts, each with its first address.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
-        self.parts.iter().copied()
+    /// The parts, each from its first word on, with that word's address. Memory of a module may begin anywhere.
+    pub(super) fn parts(&self, width: u64) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+        self.parts.iter().filter_map(move |(start, bytes)| {
+            let first = start.checked_next_multiple_of(width)?;
+            Some((first, bytes.get((first - start) as usize..)?))
+        })
     }
 }
 
@@ -182,5 +185,28 @@ impl<'a> Reader<'a> {
     /// Whether the byte at `addr` is to be had.
     pub(super) fn is_present(&self, addr: u64) -> bool {
         !self.space.bytes_from(Addr(addr)).is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Backing, Content, Permissions, Segment};
+
+    #[test]
+    fn words_are_read_where_they_are_aligned() {
+        let mut space = AddressSpace::new(Target::LITTLE_8);
+        let id = space.add_backing(Backing::memory((0..32).collect()));
+        let span = Span::with_size(Addr(0x1004), 28).unwrap();
+        let content = Content::Present(id, 4);
+        space.add_segment(Segment { span, permissions: Permissions::default(), content }).unwrap();
+        let parts = |within: Span| {
+            let stretch = Stretch::first_in(&space, within).unwrap();
+            stretch.parts(8).map(|(at, bytes)| (at, bytes.first().copied())).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(span), [(0x1008, Some(8))]);
+        assert_eq!(parts(Span::with_size(Addr(0x1009), 20).unwrap()), [(0x1010, Some(16))]);
+        // No word begins there.
+        assert_eq!(parts(Span::with_size(Addr(0x1009), 2).unwrap()), []);
     }
 }

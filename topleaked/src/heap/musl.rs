@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::addr::{Addr, Span, Width};
-use crate::image::{Image, MemoryKind, ModuleId};
+use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::{Diagnostic, Task};
 
 use super::memory::{Reader, Stretch};
@@ -85,10 +85,15 @@ fn find_contexts(image: &Image) -> Vec<Context> {
     let width = reader.width();
     let mut contexts: Vec<Context> = Vec::new();
     let is_data = |kind| matches!(kind, MemoryKind::Data | MemoryKind::Bss | MemoryKind::Relro);
-    for region in image.regions().iter().filter(|region| is_data(region.kind)) {
+    let mut data: Vec<&Region> = image.regions().iter().filter(|region| is_data(region.kind)).collect();
+    if data.is_empty() {
+        // A dump that names no modules: their data is private memory like any other.
+        data = image.regions().iter().filter(|region| region.kind == MemoryKind::Anonymous).collect();
+    }
+    for region in data {
         let mut rest = region.span;
         while let Some(stretch) = Stretch::first_in(reader.space, rest) {
-            for (start, bytes) in stretch.parts() {
+            for (start, bytes) in stretch.parts(width) {
                 for (place, raw) in (start..).step_by(width as usize).zip(bytes.chunks_exact(width as usize)) {
                     let word = reader.target.word(raw);
                     let Some(head) = word.filter(|word| *word != 0 && word.is_multiple_of(PAGE)) else { continue };

@@ -150,7 +150,7 @@ fn find_copies_in<W: Words>(reader: Reader<'_>, regions: &[Region]) -> Vec<Copy>
     for region in data {
         let mut rest = region.span;
         while let Some(stretch) = Stretch::first_in(reader.space, rest) {
-            for (start, bytes) in stretch.parts() {
+            for (start, bytes) in stretch.parts(W::WIDTH) {
                 scan::<W>(reader, region, start, bytes, &mut copies, &mut attempts);
             }
             match Span::new(stretch.span.end(), rest.end()) {
@@ -172,8 +172,7 @@ fn scan<W: Words>(
     attempts: &mut u32,
 ) {
     let width = W::WIDTH as usize;
-    let first = (start.next_multiple_of(W::WIDTH) - start) as usize;
-    let mut at = first;
+    let mut at = 0;
     let mut skip_until = 0;
     while let (Some(forward), Some(backward)) = (W::word(bytes, at), W::word(bytes, at + width)) {
         let address = start + at as u64;

@@ -212,8 +212,8 @@ struct StartWord {
 fn heap_start_words<W: Words>(reader: Reader<'_>, copy: &Copy, areas: &[Area]) -> BTreeMap<usize, BTreeSet<StartWord>> {
     let mut found: BTreeMap<usize, BTreeSet<StartWord>> = BTreeMap::new();
     let Some(stretch) = Stretch::around(reader.space, Addr(copy.main.address), copy.data) else { return found };
-    for (start, bytes) in stretch.parts() {
-        let mut at = (start.next_multiple_of(W::WIDTH) - start) as usize;
+    for (start, bytes) in stretch.parts(W::WIDTH) {
+        let mut at = 0;
         while let Some(word) = W::word(bytes, at) {
             let place = start + at as u64;
             at += W::WIDTH as usize;

@@ -67,7 +67,7 @@ impl Caches<'_> {
             for span in outside(region.span, claimed) {
                 let mut rest = span;
                 while let Some(stretch) = Stretch::first_in(self.reader.space, rest) {
-                    for (start, bytes) in stretch.parts() {
+                    for (start, bytes) in stretch.parts(8) {
                         self.settle_part(start, bytes, table, &mut stacks, &mut settled);
                     }
                     rest = Span::new(stretch.span.end(), rest.end()).unwrap_or_default();
@@ -85,8 +85,7 @@ impl Caches<'_> {
         stacks: &mut Vec<Span>,
         settled: &mut Settled,
     ) {
-        let skip = (start.next_multiple_of(8) - start) as usize;
-        let mut at = skip;
+        let mut at = 0;
         let mut before = 0;
         while let Some(raw) = bytes.get(at..at + 8) {
             let word = if raw == [0; 8] { 0 } else { self.reader.target.word(raw).unwrap_or(0) };
@@ -101,7 +100,7 @@ impl Caches<'_> {
             let bins = match self.kind {
                 CacheKind::LowBits => self.low_bits_bins(bytes.get(at..).unwrap_or_default()),
                 CacheKind::Counted => {
-                    let from = at.checked_sub(RECORD - 8).filter(|from| *from >= skip);
+                    let from = at.checked_sub(RECORD - 8);
                     from.map_or(Vec::new(), |from| self.counted_bins(&bytes[from..], table, stacks))
                 }
             };

@@ -145,7 +145,7 @@ impl Search<'_> {
         self.refused.clear();
         let mut rest = area;
         while let Some(stretch) = Stretch::first_in(self.reader.space, rest) {
-            for (start, bytes) in stretch.parts() {
+            for (start, bytes) in stretch.parts(8) {
                 for (place, raw) in (start..).step_by(8).zip(bytes.chunks_exact(8)) {
                     let Some(child) = self.reader.target.word(raw).filter(|word| *word != 0) else { continue };
                     if trees.iter().any(|tree| tree.root_span().contains(Addr(place))) {
@@ -244,7 +244,7 @@ fn leaf_key(address: u64, geometry: &Geometry) -> u64 {
 fn for_each_word(reader: Reader<'_>, start: u64, size: u64, mut visit: impl FnMut(u64, u64) -> bool) {
     let Some(mut rest) = Span::with_size(Addr(start), size) else { return };
     while let Some(stretch) = Stretch::first_in(reader.space, rest) {
-        for (from, bytes) in stretch.parts() {
+        for (from, bytes) in stretch.parts(8) {
             for (place, raw) in (from..).step_by(8).zip(bytes.chunks_exact(8)) {
                 if raw == [0; 8] {
                     continue;

@@ -11,10 +11,11 @@ use crate::addr::{Addr, Span, Width};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::{Diagnostic, Task};
 
+use super::damage::DamageLog;
 use super::memory::{Reader, Stretch};
 use super::run::{Run, Runs};
 use super::table::{AllocationTable, AllocatorId, State};
-use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, Damage, DamageKind, MappedReport, Tally, Walk};
+use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, MappedReport, Tally, Walk};
 
 const PAGE: u64 = 4096;
 /// Slots and sizes count in these.
@@ -32,8 +33,6 @@ const MAPPED_CLASS: u64 = 63;
 const MOVED: u8 = 7;
 /// In a slot's header: the slot holds a group of smaller slots.
 const NESTED: u8 = 6;
-/// A walk notes this many damages in full.
-const DAMAGE_LIMIT: usize = 1000;
 
 /// The row of musl in the table of allocators.
 pub(super) struct MallocNg;
@@ -154,26 +153,8 @@ struct Found {
     groups: Vec<Span>,
     group_count: u64,
     nested_count: u64,
-    damage: Vec<Damage>,
-    damage_count: u64,
+    log: DamageLog,
     missing_bytes: u64,
-}
-
-impl Found {
-    fn note(&mut self, at: u64, found: u64) {
-        self.damage_count += 1;
-        if self.damage.len() < DAMAGE_LIMIT {
-            self.damage.push(Damage {
-                kind: DamageKind::Header,
-                at: Addr(at),
-                found,
-                expected: None,
-                in_front: None,
-                resumed: None,
-                lost_bytes: 0,
-            });
-        }
-    }
 }
 
 /// A group, as its meta describes it.
@@ -297,7 +278,7 @@ impl Found {
                     allocations.push((start, (end - start) << 1));
                 }
                 None => {
-                    self.note(start - 4, u32::from_be_bytes(head).into());
+                    self.log.note_word(DamageKind::Header, start - 4, u32::from_be_bytes(head).into(), None);
                     allocations.push((start, (end - start) << 1));
                 }
             }
@@ -380,8 +361,8 @@ impl CopyWalk {
             arenas: vec![arena],
             mapped: MappedReport::default(),
             thread_caches: 0,
-            damage: found.damage,
-            damage_count: found.damage_count,
+            damage: found.log.damage,
+            damage_count: found.log.count,
             metadata: context_span.into_iter().chain(pages).collect(),
             diagnostics,
         }

@@ -2,10 +2,11 @@
 //!
 //! Layout: glibc 2.26 to 2.43 malloc/malloc.c, `tcache_perthread_struct`, `tcache_entry`, `PROTECT_PTR`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::addr::{Addr, Span};
-use crate::heap::memory::Reader;
+use crate::heap::damage::DamageLog;
+use crate::heap::memory::{Reader, Stretch};
 use crate::heap::table::{AllocId, AllocationTable, State};
 use crate::heap::{Damage, DamageKind};
 use crate::image::Thread;
@@ -24,6 +25,13 @@ const ROUNDING: u32 = 40;
 const PAGE: u64 = super::chunks::PAGE;
 /// A list in a cache is not longer than the largest count.
 const CACHED_LIMIT: u64 = u16::MAX as u64;
+/// Beside twice the number of allocations, so many steps along lists may be taken in search of caches: a chunk lies in
+/// one, and what is none is seldom followed far.
+const SPARE_STEPS: u64 = 1 << 20;
+/// Of each cache so many breaks are kept in full.
+const BREAKS_KEPT: usize = 16;
+/// So many threads are asked where their variable lies; in all it is the same place.
+const VOTING_THREADS: usize = 256;
 
 /// What a thread's cache looks like in one family of versions.
 #[derive(Debug)]
@@ -59,13 +67,31 @@ struct Cache {
     address: u64,
     layout: &'static CacheLayout,
     entries: Vec<AllocId>,
-    broken: Vec<Damage>,
+    /// The first breaks of its lists.
+    breaks: Vec<Damage>,
+    break_count: usize,
 }
 
 impl Cache {
+    fn note(&mut self, damage: Damage) {
+        self.break_count += 1;
+        if self.breaks.len() < BREAKS_KEPT {
+            self.breaks.push(damage);
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.break_count == 0
+    }
+
+    /// Whether more of its lists leads on than breaks; or it is empty.
+    fn is_mostly_whole(&self) -> bool {
+        self.is_whole() || self.entries.len() > self.break_count
+    }
+
     /// Whether what it holds proves it.
     fn proves_itself(&self) -> bool {
-        let (good, bad) = (self.entries.len(), self.broken.len());
+        let (good, bad) = (self.entries.len(), self.break_count);
         good > 0 && (bad == 0 || (good >= 3 && bad * 3 <= good))
     }
 }
@@ -77,7 +103,9 @@ pub(super) struct Settled {
     pub(super) cache_versions: Option<&'static str>,
     pub(super) cached: u64,
     pub(super) fast: u64,
-    pub(super) damage: Vec<Damage>,
+    /// Allocations that may be caches, and were not followed.
+    pub(super) undecoded: u64,
+    pub(super) log: DamageLog,
 }
 
 /// How lists were linked in this process; each link is tried both ways.
@@ -107,6 +135,7 @@ pub(super) fn settle_caches(
         .collect();
     let (least, most) = (wanted.iter().map(|range| range.0).min(), wanted.iter().map(|range| range.1).max());
     let (Some(least), Some(most)) = (least, most) else { return };
+    let mut steps = 2 * table.len() as u64 + SPARE_STEPS;
     for (at, size) in size_column.iter().enumerate() {
         if *size < least || *size >= most {
             continue;
@@ -116,14 +145,18 @@ pub(super) fn settle_caches(
             continue;
         }
         let fitting = CACHE_LAYOUTS.iter().zip(&wanted).filter(|(_, range)| (range.0..range.1).contains(size));
-        candidates.extend(fitting.filter_map(|(layout, _)| decode(reader, table, id, layout)));
+        for (layout, _) in fitting {
+            match decode(reader, table, id, layout, &mut steps) {
+                Some(_) if steps == 0 => settled.undecoded += 1,
+                cache => candidates.extend(cache.filter(Cache::is_mostly_whole)),
+            }
+        }
     }
     let by_variable = pointed_at_by_threads(reader, threads, &candidates);
     let mut keys = HashSet::new();
     for cache in candidates {
-        let owned = by_variable.contains(&cache.address)
-            && (cache.proves_itself() || cache.broken.is_empty() || cache.entries.len() > cache.broken.len());
-        let first = cache.entries.is_empty() && cache.broken.is_empty() && first_chunks.contains(&cache.address);
+        let owned = by_variable.contains(&cache.address);
+        let first = cache.entries.is_empty() && cache.is_whole() && first_chunks.contains(&cache.address);
         if !owned && !cache.proves_itself() && !first {
             continue;
         }
@@ -133,12 +166,15 @@ pub(super) fn settle_caches(
         table.set_state(cache.owner, State::Internal);
         settled.caches.push(table.span(cache.owner));
         settled.cache_versions = settled.cache_versions.or(Some(cache.layout.versions));
-        let entries_key = if cache.broken.is_empty() { None } else { key_of(reader, &cache.entries, table) };
+        let entries_key = if cache.is_whole() { None } else { key_of(reader, &cache.entries, table) };
         keys.extend(entries_key);
-        settled.damage.extend(cache.broken);
+        settled.log.append(DamageLog { damage: cache.breaks, count: cache.break_count as u64 });
+        // Where two lists meet, all behind is in both: one mistake.
+        let mut is_met = false;
         for id in cache.entries {
-            if table.state(id) == State::ThreadCached {
-                settled.damage.push(twice(table, id));
+            let was_met = std::mem::replace(&mut is_met, table.state(id) == State::ThreadCached);
+            if is_met && !was_met {
+                settled.log.note(twice(table, id));
             }
             if table.state(id) == State::Used {
                 table.set_state(id, State::ThreadCached);
@@ -188,11 +224,18 @@ fn twice(table: &AllocationTable, id: AllocId) -> Damage {
     }
 }
 
-/// Reads an allocation as a thread's cache; `None` where it cannot be one.
-fn decode(reader: Reader<'_>, table: &AllocationTable, owner: AllocId, layout: &'static CacheLayout) -> Option<Cache> {
+/// Reads an allocation as a thread's cache; `None` where it cannot be one. Each chunk on its lists takes one of `steps`;
+/// where none is left, the cache is not whole.
+fn decode(
+    reader: Reader<'_>,
+    table: &AllocationTable,
+    owner: AllocId,
+    layout: &'static CacheLayout,
+    steps: &mut u64,
+) -> Option<Cache> {
     let width = reader.width();
     let address = table.address(owner).0;
-    let mut cache = Cache { owner, address, layout, entries: Vec::new(), broken: Vec::new() };
+    let mut cache = Cache { owner, address, layout, entries: Vec::new(), breaks: Vec::new(), break_count: 0 };
     let count = |bin: u64| {
         let place = address + bin * layout.count_bytes;
         match layout.count_bytes {
@@ -215,16 +258,16 @@ fn decode(reader: Reader<'_>, table: &AllocationTable, owner: AllocId, layout: &
     }
     let mut room: HashMap<u64, u64> = HashMap::new();
     for (bin, (count, head)) in heads.into_iter().enumerate() {
-        let length = read_list(reader, table, bin as u64, head, layout, &mut cache);
+        let length = read_list(reader, table, bin as u64, head, &mut cache, steps);
         if layout.counts_room {
             *room.entry(count + length).or_default() += 1;
-        } else if length > count || (length < count && cache.broken.is_empty()) {
-            cache.broken.push(broken_list(address + bin as u64 * layout.count_bytes, count, Some(length)));
+        } else if length > count || (length < count && cache.is_whole()) {
+            cache.note(broken_list(address + bin as u64 * layout.count_bytes, count, Some(length)));
         }
     }
     // Each list has room for as many as the others, but lists that are switched off.
     let switched_off = room.get(&0).copied().unwrap_or_default();
-    let alike = room.values().copied().max().unwrap_or_default() + switched_off + cache.broken.len() as u64;
+    let alike = room.values().copied().max().unwrap_or_default() + switched_off + cache.break_count as u64;
     if layout.counts_room && alike < layout.bins {
         return None;
     }
@@ -249,10 +292,11 @@ fn read_list(
     table: &AllocationTable,
     bin: u64,
     head: u64,
-    layout: &CacheLayout,
     cache: &mut Cache,
+    steps: &mut u64,
 ) -> u64 {
     let width = reader.width();
+    let layout = cache.layout;
     let fits = |memory: u64| {
         let Some(id) = table.find_start(Addr(memory)) else { return false };
         let size = table.usable_size(id) + width;
@@ -269,13 +313,14 @@ fn read_list(
     let mut length = 0;
     let mut at = head;
     let mut seen = HashSet::new();
-    while at != 0 && length < CACHED_LIMIT {
+    while at != 0 && length < CACHED_LIMIT && *steps > 0 {
+        *steps -= 1;
         let Some(id) = table.find_start(Addr(at)).filter(|_| fits(at)) else {
-            cache.broken.push(broken_list(cache.address + layout.entries(width) + bin * width, at, None));
+            cache.note(broken_list(cache.address + layout.entries(width) + bin * width, at, None));
             break;
         };
         if !seen.insert(at) {
-            cache.broken.push(twice(table, id));
+            cache.note(twice(table, id));
             break;
         }
         cache.entries.push(id);
@@ -283,7 +328,7 @@ fn read_list(
         match next_in_list(reader, at, fits) {
             Ok(next) => at = next.unwrap_or(0),
             Err(found) => {
-                cache.broken.push(broken_list(at, found, None));
+                cache.note(broken_list(at, found, None));
                 break;
             }
         }
@@ -300,35 +345,28 @@ fn pointed_at_by_threads(reader: Reader<'_>, threads: &[Thread], caches: &[Cache
         return HashSet::new();
     }
     let width = reader.width();
-    let mut votes: BTreeMap<i64, (u64, Vec<u64>)> = BTreeMap::new();
-    for pointer in threads.iter().filter_map(|thread| thread.thread_pointer) {
-        let Some(low) = pointer.0.checked_sub(BELOW_THREAD_POINTER.min(pointer.0)) else { continue };
-        let mut at = low.next_multiple_of(width);
-        let end = pointer.0.saturating_add(ABOVE_THREAD_POINTER);
-        while at < end {
-            let bytes = reader.space.bytes_from(Addr(at));
-            if bytes.is_empty() {
-                at += width;
-                continue;
-            }
-            let take = bytes.len().min((end - at) as usize);
-            for (index, raw) in bytes[..take].chunks_exact(width as usize).enumerate() {
-                let Some(word) = reader.target.word(raw) else { continue };
-                if let Some(weight) = weights.get(&word) {
-                    let place = at + index as u64 * width;
-                    let (sum, found) = votes.entry(place.wrapping_sub(pointer.0) as i64).or_default();
-                    *sum += weight;
-                    found.push(word);
+    let pointers: BTreeSet<u64> = threads.iter().filter_map(|thread| Some(thread.thread_pointer?.0)).collect();
+    let mut votes: BTreeMap<i64, u64> = BTreeMap::new();
+    for pointer in pointers.iter().take(VOTING_THREADS) {
+        let (low, end) = (pointer.saturating_sub(BELOW_THREAD_POINTER), pointer.saturating_add(ABOVE_THREAD_POINTER));
+        let mut rest = Span::new(Addr(low), Addr(end)).unwrap_or_default();
+        while let Some(stretch) = Stretch::first_in(reader.space, rest) {
+            for (start, bytes) in stretch.parts(width) {
+                for (place, raw) in (start..).step_by(width as usize).zip(bytes.chunks_exact(width as usize)) {
+                    if let Some(weight) = reader.target.word(raw).and_then(|word| weights.get(&word)) {
+                        *votes.entry(place.wrapping_sub(*pointer) as i64).or_default() += weight;
+                    }
                 }
             }
-            at = (at + take as u64).next_multiple_of(width);
+            rest = Span::new(stretch.span.end(), rest.end()).unwrap_or_default();
         }
     }
     // An equal vote goes to the place next to the thread pointer.
-    let best = votes.into_iter().max_by_key(|(distance, (sum, _))| (*sum, -distance.abs()));
-    let Some((_, (sum, found))) = best else { return HashSet::new() };
+    let best = votes.into_iter().max_by_key(|(distance, sum)| (*sum, -distance.abs()));
     // Without one cached chunk a single pointer to a block of zeros says nothing.
-    if sum < 2 { HashSet::new() } else { found.into_iter().collect() }
+    let Some((distance, _)) = best.filter(|(_, sum)| *sum >= 2) else { return HashSet::new() };
+    let variables = pointers.iter().filter_map(|pointer| reader.word(pointer.wrapping_add_signed(distance)));
+    variables.filter(|cache| weights.contains_key(cache)).collect()
 }
 
 /// A list of free chunks is followed through so many damaged ones.
@@ -355,7 +393,7 @@ pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, a
             if !is_entry(at) {
                 // The word before the first fastbin is a flag, and no list.
                 if at > 1 {
-                    settled.damage.push(broken_list(place, at, None));
+                    settled.log.note(broken_list(place, at, None));
                 }
                 break;
             }
@@ -367,7 +405,7 @@ pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, a
                     settled.fast += 1;
                 }
                 State::FastFree | State::ThreadCached => {
-                    settled.damage.push(twice(table, id));
+                    settled.log.note(twice(table, id));
                     break;
                 }
                 // A header was overwritten, and its damage is told; the link behind it still counts where it leads to an entry.
@@ -378,7 +416,7 @@ pub(super) fn settle_fastbins(reader: Reader<'_>, table: &mut AllocationTable, a
             match next {
                 Ok(next) => at = next.unwrap_or(0),
                 Err(found) => {
-                    settled.damage.push(broken_list(at + 2 * width, found, None));
+                    settled.log.note(broken_list(at + 2 * width, found, None));
                     break;
                 }
             }

@@ -5,6 +5,7 @@
 //! first bit says that the chunk *before* is in use, so what a chunk is shows in the header behind it.
 
 use crate::addr::{Addr, Span};
+use crate::heap::damage::DAMAGE_LIMIT;
 use crate::heap::memory::{Reader, Stretch, Words};
 use crate::heap::run::Runs;
 use crate::heap::table::State;
@@ -24,8 +25,6 @@ const PROOF_LENGTH: usize = 24;
 /// A used chunk up to this size is doubted when the header behind it is broken. Behind a larger one the broken header
 /// itself is: old headers survive inside large blocks, and would be taken for chunks.
 const DOUBT_BYTES: u64 = 1024;
-/// A walk notes this many damages in full.
-const DAMAGE_LIMIT: usize = 1000;
 
 pub(super) const PAGE: u64 = 4096;
 

@@ -12,6 +12,7 @@ use crate::addr::{Addr, Span};
 use crate::image::Image;
 use crate::task::{Diagnostic, Task};
 
+use super::damage::DamageLog;
 use super::memory::{Reader, Words, with_words};
 use super::run::{Run, Runs};
 use super::table::{AllocationTable, AllocatorId};
@@ -192,11 +193,22 @@ impl CopyWalk {
             });
         }
         let evidence = evidence(&copy, image, &settled);
-        let mut damage = harvest.log.damage;
-        damage.extend(mapped.harvest.log.damage);
-        let damage_count = harvest.log.damage_count + mapped.harvest.log.damage_count + settled.damage.len() as u64;
-        damage.extend(settled.damage);
-        damage.sort_by_key(|damage| damage.at);
+        let mut log = DamageLog::default();
+        for part in [harvest.log, mapped.harvest.log] {
+            log.append(DamageLog { damage: part.damage, count: part.damage_count });
+        }
+        log.append(settled.log);
+        log.damage.sort_by_key(|damage| damage.at);
+        if settled.undecoded > 0 {
+            diagnostics.push(Diagnostic {
+                code: "caches-undecoded",
+                at: "heap".to_string(),
+                effect: format!(
+                    "the lists of {} allocations that look like threads' caches were not followed, since those before hold more chunks than there are: free chunks may count as used",
+                    settled.undecoded
+                ),
+            });
+        }
         let mut metadata: Vec<Span> =
             std::iter::once(&copy.main).chain(&copy.secondary).map(arena::Arena::span).collect();
         metadata.extend(settled.caches.iter().copied());
@@ -211,8 +223,8 @@ impl CopyWalk {
             arenas,
             mapped: mapped_report,
             thread_caches: settled.caches.len() as u64,
-            damage,
-            damage_count,
+            damage: log.damage,
+            damage_count: log.count,
             metadata,
             diagnostics,
         }

@@ -9,12 +9,13 @@
 
 use crate::addr::{Addr, Span};
 use crate::heap::DamageKind;
+use crate::heap::damage::DamageLog;
 use crate::heap::memory::{Reader, Stretch};
 use crate::heap::table::{AllocationTable, State};
 use crate::image::{Image, MemoryKind};
 
 use super::layout::{CacheKind, Classes};
-use super::tree::{Leaf, Log};
+use super::tree::Leaf;
 
 /// Bytes of a bin's record.
 const RECORD: usize = 24;
@@ -32,7 +33,7 @@ pub(super) struct Settled {
     pub(super) metadata: Vec<Span>,
     pub(super) caches: u64,
     pub(super) cached: u64,
-    pub(super) log: Log,
+    pub(super) log: DamageLog,
 }
 
 /// One bin: where its stack begins, and what of it is filled.
@@ -133,8 +134,8 @@ impl Caches<'_> {
                         table.set_state(id, State::ThreadCached);
                         settled.cached += 1;
                     }
-                    Some((_, State::ThreadCached)) => settled.log.note(DamageKind::FreedTwice, item, item, None),
-                    _ => settled.log.note(DamageKind::FreeList, slot, item, None),
+                    Some((_, State::ThreadCached)) => settled.log.note_word(DamageKind::FreedTwice, item, item, None),
+                    _ => settled.log.note_word(DamageKind::FreeList, slot, item, None),
                 }
             }
         }

@@ -15,6 +15,7 @@ use crate::addr::{Addr, Span, Width};
 use crate::image::Image;
 use crate::task::{Diagnostic, Task};
 
+use super::damage::DamageLog;
 use super::memory::Reader;
 use super::parallel::in_parallel;
 use super::run::{Run, Runs};
@@ -24,7 +25,7 @@ use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, Mapp
 use books::Books;
 use caches::{Caches, Settled};
 use layout::{BITMAP, Classes, ExtentState, FIELDS, Fields, Geometry, QUANTUM_SHIFTS};
-use tree::{Extent, Log, Tree};
+use tree::{Extent, Tree};
 
 /// Layout and size classes are chosen by so many slabs.
 const VOTING_SLABS: usize = 4096;
@@ -66,7 +67,7 @@ struct Copy {
     /// How many of the slabs looked at fit layout and classes.
     proof: (usize, usize),
     books: Books,
-    log: Log,
+    log: DamageLog,
     settled: Settled,
 }
 
@@ -86,7 +87,7 @@ impl Walk for JemallocWalk<'_> {
             let slabs = Rules { reader, geometry, fields: copy.fields, classes: &copy.classes, large: copy.large };
             let done = in_parallel(&parts, task, |part| {
                 let mut runs = Runs::new(AllocatorId(id));
-                let mut log = Log::default();
+                let mut log = DamageLog::default();
                 if !task.progress.is_cancelled() {
                     part.iter().for_each(|extent| slabs.walk(extent, &mut runs, &mut log));
                 }
@@ -132,7 +133,7 @@ impl Copy {
     /// Reads the extents of a tree, and where the books are; `None` where no layout fits.
     fn read(image: &Image, tree: Tree) -> Option<Copy> {
         let reader = Reader::new(image.space());
-        let mut log = Log::default();
+        let mut log = DamageLog::default();
         let extents = tree.extents(reader, &mut log);
         let (fields, classes, proof) = vote(reader, tree.geometry, &extents)?;
         let large = LargeSizes::of(&extents, tree.geometry, fields, &classes);
@@ -238,7 +239,7 @@ impl Rules<'_> {
         Some(free)
     }
 
-    fn walk(&self, extent: &Extent, runs: &mut Runs, log: &mut Log) {
+    fn walk(&self, extent: &Extent, runs: &mut Runs, log: &mut DamageLog) {
         let address = Addr(extent.base);
         match self.fields.state(extent.bits) {
             ExtentState::Cached => runs.push(address, extent.size, State::Free),
@@ -254,16 +255,16 @@ impl Rules<'_> {
                 };
                 let size = size.filter(|size| (1..=most).contains(size));
                 if size.is_none() || !extent.address.is_multiple_of(8) {
-                    log.note(DamageKind::Header, extent.record, extent.bits, None);
+                    log.note_word(DamageKind::Header, extent.record, extent.bits, None);
                 }
                 runs.push(Addr(extent.address & !7), size.unwrap_or(most), State::Used);
             }
         }
     }
 
-    fn walk_slab(&self, slab: &Extent, runs: &mut Runs, log: &mut Log) {
+    fn walk_slab(&self, slab: &Extent, runs: &mut Runs, log: &mut DamageLog) {
         let Some((size, regions)) = self.regions(slab) else {
-            log.note(DamageKind::Header, slab.record, slab.bits, None);
+            log.note_word(DamageKind::Header, slab.record, slab.bits, None);
             runs.push(Addr(slab.base), slab.size, State::Damaged);
             return;
         };
@@ -272,7 +273,7 @@ impl Rules<'_> {
         while region < regions {
             let at = slab.record + BITMAP + region / 8;
             let Some(raw) = self.reader.bytes::<{ 8 * BITMAP_WORDS }>(at) else {
-                log.note(DamageKind::Header, at, 0, None);
+                log.note_word(DamageKind::Header, at, 0, None);
                 runs.push(Addr(slab.base + region * size), slab.size - region * size, State::Damaged);
                 return;
             };
@@ -290,7 +291,7 @@ impl Rules<'_> {
         }
         let counted = self.fields.free_count(slab.bits, self.geometry);
         if counted != free_count {
-            log.note(DamageKind::Header, slab.record, counted, Some(free_count));
+            log.note_word(DamageKind::Header, slab.record, counted, Some(free_count));
         }
     }
 }

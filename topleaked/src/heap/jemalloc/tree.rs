@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 
 use crate::addr::{Addr, Span};
+use crate::heap::DamageKind;
+use crate::heap::damage::DamageLog;
 use crate::heap::memory::{Reader, Stretch};
-use crate::heap::{Damage, DamageKind};
 use crate::image::{Image, MemoryKind, ModuleId};
 
 use super::layout::{ADDRESS, GEOMETRIES, Geometry, HEAD_BYTES, SIZE};
@@ -21,8 +22,6 @@ const MOST_MISSES: usize = 4;
 const SEARCH_BYTES: u64 = 1 << 30;
 /// And at most so many words are tried as pointers to nodes, for each geometry.
 const SEARCH_WORDS: u64 = 1 << 22;
-/// A walk notes this many damages in full.
-const DAMAGE_LIMIT: usize = 1000;
 
 /// One tree: one copy of jemalloc.
 #[derive(Debug)]
@@ -55,36 +54,6 @@ pub(super) struct Extent {
     /// Its first page.
     pub(super) base: u64,
     pub(super) size: u64,
-}
-
-/// Damage as it is found.
-#[derive(Debug, Default)]
-pub(super) struct Log {
-    pub(super) damage: Vec<Damage>,
-    pub(super) count: u64,
-}
-
-impl Log {
-    pub(super) fn note(&mut self, kind: DamageKind, at: u64, found: u64, expected: Option<u64>) {
-        self.count += 1;
-        if self.damage.len() < DAMAGE_LIMIT {
-            self.damage.push(Damage {
-                kind,
-                at: Addr(at),
-                found,
-                expected,
-                in_front: None,
-                resumed: None,
-                lost_bytes: 0,
-            });
-        }
-    }
-
-    pub(super) fn append(&mut self, other: Log) {
-        let room = DAMAGE_LIMIT.saturating_sub(self.damage.len());
-        self.damage.extend(other.damage.into_iter().take(room));
-        self.count += other.count;
-    }
 }
 
 /// Looks for trees in the data of all modules.
@@ -298,7 +267,7 @@ impl Tree {
     }
 
     /// All extents, by address, without overlap.
-    pub(super) fn extents(&self, reader: Reader<'_>, log: &mut Log) -> Vec<Extent> {
+    pub(super) fn extents(&self, reader: Reader<'_>, log: &mut DamageLog) -> Vec<Extent> {
         let geometry = self.geometry;
         let stride = geometry.element_bytes;
         let mut extents: Vec<Extent> = Vec::new();
@@ -321,7 +290,7 @@ impl Tree {
                     }
                     other => {
                         broken = record;
-                        log.note(DamageKind::Header, record, other.map_or(0, |extent| extent.address), Some(page));
+                        log.note_word(DamageKind::Header, record, other.map_or(0, |extent| extent.address), Some(page));
                     }
                 }
                 true

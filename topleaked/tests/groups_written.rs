@@ -53,3 +53,15 @@ fn a_group_that_is_one_mapping_is_walked() {
     assert_eq!(found(&walk(4, [0, 0, 0, 0], 1)), [(GROUP + 16, 0x4000 - 20, State::Free)]);
     assert!(used.claimed.iter().any(|span| span.start().0 == GROUP && span.size_bytes() == 0x4000));
 }
+
+#[test]
+fn a_group_of_more_pages_than_there_are_is_refused() {
+    // The program's memory begins further up in the slot: where, is looked for through the whole slot.
+    for (header, free) in [([0, 7 << 5, 1, 0], 0), ([0, 0, 0, 0], 0), ([0, 0, 0, 0], 1)] {
+        for pages in [5, 1 << 30, 1 << 40, (1 << 52) - 1] {
+            let heap = walk(pages, header, free);
+            assert_eq!(found(&heap), [], "{pages} pages");
+            assert!(heap.claimed.iter().all(|span| span.size_bytes() <= 0x4000), "{:?}", heap.claimed);
+        }
+    }
+}

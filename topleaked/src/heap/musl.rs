@@ -29,6 +29,11 @@ const SIZE_CLASSES: [u64; 48] = [
 ];
 /// The class of a group that is one mapping.
 const MAPPED_CLASS: u64 = 63;
+/// More pages of metas than this make no chain: there are a hundred groups in each.
+const CHAIN_STEPS: u64 = 1 << 22;
+/// So many places are tried as the beginning of the program's memory in slots larger than a MiB, one in each: enough for
+/// 4 TiB of such slots.
+const MOVED_STEPS: u64 = 1 << 22;
 /// In a slot's header: the program's memory begins further up.
 const MOVED: u8 = 7;
 /// In a slot's header: the slot holds a group of smaller slots.
@@ -83,6 +88,7 @@ fn find_contexts(image: &Image) -> Vec<Context> {
     let layout = layout(reader);
     let width = reader.width();
     let mut contexts: Vec<Context> = Vec::new();
+    let mut steps = CHAIN_STEPS;
     let is_data = |kind| matches!(kind, MemoryKind::Data | MemoryKind::Bss | MemoryKind::Relro);
     let mut data: Vec<&Region> = image.regions().iter().filter(|region| is_data(region.kind)).collect();
     if data.is_empty() {
@@ -100,7 +106,7 @@ fn find_contexts(image: &Image) -> Vec<Context> {
                         let address = place.checked_sub(*distance)?;
                         let secret = read_u64(reader, address).filter(|secret| *secret != 0)?;
                         let tail = reader.word(place + width)?;
-                        let areas = chain(reader, head, tail, secret)?;
+                        let areas = chain(reader, head, tail, secret, &mut steps)?;
                         Some(Context { address, secret, areas, module: region.module })
                     });
                     if let Some(context) = context
@@ -120,12 +126,13 @@ fn read_u64(reader: Reader<'_>, address: u64) -> Option<u64> {
     reader.target.u64(&reader.bytes::<8>(address)?)
 }
 
-/// The pages of metas from `head` to `tail`, where all begin with the secret.
-fn chain(reader: Reader<'_>, head: u64, tail: u64, secret: u64) -> Option<Vec<u64>> {
+/// The pages of metas from `head` to `tail`, where all begin with the secret. Each takes one of `steps`.
+fn chain(reader: Reader<'_>, head: u64, tail: u64, secret: u64, steps: &mut u64) -> Option<Vec<u64>> {
     let mut areas = Vec::new();
     let mut seen = BTreeSet::new();
     let mut at = head;
     loop {
+        *steps = steps.checked_sub(1)?;
         if !at.is_multiple_of(PAGE) || read_u64(reader, at) != Some(secret) || !seen.insert(at) {
             return None;
         }
@@ -155,10 +162,13 @@ struct Found {
     nested_count: u64,
     log: DamageLog,
     missing_bytes: u64,
+    /// How many places were tried in slots whose memory begins further up.
+    moved_steps: u64,
 }
 
 /// A group, as its meta describes it.
 struct Group {
+    meta: u64,
     address: u64,
     /// Bit by bit, whether a slot is free.
     free: u32,
@@ -168,6 +178,19 @@ struct Group {
     mapped_bytes: u64,
 }
 
+impl Group {
+    fn span(&self) -> Option<Span> {
+        Span::with_size(Addr(self.address), self.mapped_bytes.max(UNIT + self.stride * self.slots - IN_BAND))
+    }
+}
+
+/// Whether all of a group is memory of the process, in the dump or not: one that is not was overwritten.
+fn lies_in_one(mapped: &[Span], group: Option<Span>) -> bool {
+    let Some(group) = group else { return false };
+    let at = mapped.partition_point(|span| span.end() <= group.start());
+    mapped.get(at).is_some_and(|span| span.start() <= group.start() && group.end() <= span.end())
+}
+
 impl Walk for MuslWalk<'_> {
     fn copies(&self) -> usize {
         self.copies.len()
@@ -175,6 +198,7 @@ impl Walk for MuslWalk<'_> {
 
     fn walk(&mut self, first: AllocatorId, task: &Task) -> Vec<Run> {
         let reader = Reader::new(self.image.space());
+        let mapped = super::joined(reader.space.segments().iter().map(|segment| segment.span).collect());
         task.progress.start("walking the heap", self.copies.iter().map(|copy| copy.context.areas.len() as u64).sum());
         let mut runs = Vec::new();
         for (copy, id) in self.copies.iter_mut().zip(first.0..) {
@@ -182,7 +206,11 @@ impl Walk for MuslWalk<'_> {
             let mut allocations: Vec<(u64, u64)> = Vec::new();
             for area in &copy.context.areas {
                 for group in groups_of(reader, *area) {
-                    copy.found.walk_group(reader, &group, &mut allocations);
+                    if lies_in_one(&mapped, group.span()) {
+                        copy.found.walk_group(reader, &group, &mut allocations);
+                    } else {
+                        copy.found.log.note_word(DamageKind::Header, group.meta, group.address, None);
+                    }
                 }
                 task.progress.advance(1);
                 if task.progress.is_cancelled() {
@@ -233,7 +261,7 @@ fn read_group(reader: Reader<'_>, meta: u64) -> Option<Group> {
         crate::addr::ByteOrder::Big => packed >> (bits - from - length) & ((1 << length) - 1),
     };
     let (last, class, pages) = (field(0, 5), field(6, 6), field(12, bits - 12));
-    let mapped_bytes = pages.checked_mul(PAGE)?;
+    let mapped_bytes = pages.checked_mul(PAGE).filter(|bytes| *bytes < 1 << 56)?;
     let stride = if last == 0 && pages > 0 {
         mapped_bytes.checked_sub(UNIT)?
     } else {
@@ -241,6 +269,7 @@ fn read_group(reader: Reader<'_>, meta: u64) -> Option<Group> {
     };
     let fits = class < 48 || (class == MAPPED_CLASS && last == 0 && pages > 0);
     (fits && address.checked_add(mapped_bytes)?.checked_add(UNIT + stride * (last + 1)).is_some()).then_some(Group {
+        meta,
         address,
         free,
         slots: last + 1,
@@ -252,8 +281,7 @@ fn read_group(reader: Reader<'_>, meta: u64) -> Option<Group> {
 impl Found {
     fn walk_group(&mut self, reader: Reader<'_>, group: &Group, allocations: &mut Vec<(u64, u64)>) {
         self.group_count += 1;
-        let bytes = group.mapped_bytes.max(UNIT + group.stride * group.slots - IN_BAND);
-        self.groups.extend(Span::with_size(Addr(group.address), bytes));
+        self.groups.extend(group.span());
         let storage = group.address + UNIT;
         for slot in 0..group.slots {
             let start = storage + slot * group.stride;
@@ -270,7 +298,7 @@ impl Found {
                 self.nested_count += 1;
                 continue;
             }
-            match used_slot(reader, storage, slot, start, end, head) {
+            match used_slot(reader, storage, slot, start, end, head, &mut self.moved_steps) {
                 Some((memory, size)) => allocations.push((memory, size << 1)),
                 None if !reader.is_present(end - 1) => {
                     // Its start is there, its end is not: the size it has at most.
@@ -287,7 +315,15 @@ impl Found {
 }
 
 /// Where the program's memory begins in a used slot, and the size it asked for.
-fn used_slot(reader: Reader<'_>, storage: u64, slot: u64, start: u64, end: u64, head: [u8; 4]) -> Option<(u64, u64)> {
+fn used_slot(
+    reader: Reader<'_>,
+    storage: u64,
+    slot: u64,
+    start: u64,
+    end: u64,
+    head: [u8; 4],
+    steps: &mut u64,
+) -> Option<(u64, u64)> {
     let mut memory = start;
     let mut header = head;
     if head[1] >> 5 == MOVED {
@@ -295,7 +331,9 @@ fn used_slot(reader: Reader<'_>, storage: u64, slot: u64, start: u64, end: u64, 
         // The distance has 16 bits; in a slot larger than that, the place that says so itself is meant.
         let wrap = UNIT << 16;
         let at = (0..=(end - start) / wrap).map(|round| start + units * UNIT + round * wrap);
-        let found = at.take_while(|at| *at < end).find_map(|at| {
+        let left = MOVED_STEPS.saturating_sub(*steps);
+        let mut tried = at.take_while(|at| *at < end).take(left as usize).inspect(|_| *steps += 1);
+        let found = tried.find_map(|at| {
             let header = reader.bytes::<4>(at - 4)?;
             let distance = if header[0] == 0 { reader.u16(at - 2)?.into() } else { reader.u32(at - 8)? };
             let fits = u64::from(header[1] & 31) == slot && storage + u64::from(distance) * UNIT == at;

@@ -352,6 +352,57 @@ fn row(run: &RecordedCrash) -> Vec<u64> {
         .collect()
 }
 
+/// Writes over a core's memory in its file (64-bit, this machine's order).
+fn overwrite(core: &Path, address: u64, bytes: &[u8]) {
+    let mut file = std::fs::read(core).unwrap();
+    let word = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+    let headers = word(32) as usize;
+    let count = usize::from(u16::from_le_bytes([file[56], file[57]]));
+    let segments = (0..count).map(|at| headers + 56 * at).filter(|at| file[*at] == 1);
+    let mut places = segments.map(|at| (word(at + 8), word(at + 16), word(at + 32)));
+    let place = places.find(|(_, vaddr, size)| (*vaddr..vaddr + size).contains(&address));
+    let (offset, vaddr, _) = place.expect("the core has the address");
+    let at = (offset + address - vaddr) as usize;
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    std::fs::write(core, file).unwrap();
+}
+
+#[test]
+fn an_overwritten_heap_info_costs_no_allocation() {
+    // An arena of one heap, and one of two: there the first heap is hit, in which the top does not lie.
+    for heaps in [1, 2] {
+        let run = recorded(&program(&["-s"]), "threads");
+        let (_, whole) = walk(&run.crash.core);
+        let hit = whole.allocators[0].arenas[1..].iter().find(|arena| arena.spans.len() == heaps).unwrap();
+        let heap_info = hit.address.0 & !4095;
+        overwrite(&run.crash.core, heap_info, &[b'H'; 32]);
+        let (_, heap) = walk(&run.crash.core);
+        assert_same(&heap, &run.records);
+        assert_eq!(heap.allocators[0].arenas.len(), whole.allocators[0].arenas.len());
+        let [damage] = heap.allocators[0].damage.as_slice() else { panic!("{:?}", heap.allocators[0].damage) };
+        assert_eq!(
+            (damage.kind, damage.at, damage.expected),
+            (DamageKind::Header, Addr(heap_info), Some(hit.address.0))
+        );
+    }
+}
+
+#[test]
+fn an_overwritten_arena_costs_no_other_and_is_told() {
+    let run = recorded(&program(&["-s"]), "threads");
+    let (_, whole) = walk(&run.crash.core);
+    let hit = &whole.allocators[0].arenas[3];
+    overwrite(&run.crash.core, hit.address.0, &[b'A'; 0x890]);
+    let (_, heap) = walk(&run.crash.core);
+    assert_eq!(heap.allocators[0].arenas.len(), whole.allocators[0].arenas.len());
+    assert!(heap.diagnostics.iter().any(|diagnostic| diagnostic.code == "arenas-missing"), "{:?}", heap.diagnostics);
+    let in_hit = |address: u64| hit.spans.iter().any(|span| span.contains(Addr(address)));
+    let (missed, invented) = differences(&heap, &run.records);
+    assert_eq!(missed, BTreeSet::new());
+    // What lay in its fastbins looks used.
+    assert!(invented.iter().all(|address| in_hit(*address)), "{invented:x?}");
+}
+
 #[test]
 fn an_overflow_costs_its_neighbour_alone() {
     let run = recorded(&program(&["-s"]), "overflow");

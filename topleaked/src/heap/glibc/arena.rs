@@ -22,6 +22,14 @@ const ARENA_LIMIT: usize = 1 << 16;
 
 /// So many words that look like an empty bin are looked at closely; a real arena is the first or second of them.
 const ATTEMPT_LIMIT: u32 = 2000;
+/// So many arenas are looked at on what may be rings.
+const RING_STEPS: u32 = 1 << 18;
+
+/// What a search for arenas may still cost.
+struct Budget {
+    attempts: u32,
+    ring_steps: u32,
+}
 
 /// Where the members before the bins lie in one family of versions.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,7 +132,8 @@ pub(super) struct Copy {
     pub(super) main: Arena,
     pub(super) module: Option<ModuleId>,
     pub(super) secondary: Vec<Arena>,
-    /// Whether the ring of arenas came back to the main one.
+    /// Whether the ring of arenas came back to the main one. Else those up to the break are known, and those that a heap
+    /// names.
     pub(super) ring_closes: bool,
     pub(super) empty_bins: u64,
     pub(super) filled_bins: u64,
@@ -140,7 +149,7 @@ pub(super) fn find_copies(reader: Reader<'_>, regions: &[Region]) -> Vec<Copy> {
 
 fn find_copies_in<W: Words>(reader: Reader<'_>, regions: &[Region]) -> Vec<Copy> {
     let mut copies: Vec<Copy> = Vec::new();
-    let mut attempts = ATTEMPT_LIMIT;
+    let mut budget = Budget { attempts: ATTEMPT_LIMIT, ring_steps: RING_STEPS };
     let is_data = |kind| matches!(kind, MemoryKind::Data | MemoryKind::Bss | MemoryKind::Relro);
     let mut data: Vec<&Region> = regions.iter().filter(|region| is_data(region.kind)).collect();
     if data.is_empty() {
@@ -151,7 +160,7 @@ fn find_copies_in<W: Words>(reader: Reader<'_>, regions: &[Region]) -> Vec<Copy>
         let mut rest = region.span;
         while let Some(stretch) = Stretch::first_in(reader.space, rest) {
             for (start, bytes) in stretch.parts(W::WIDTH) {
-                scan::<W>(reader, region, start, bytes, &mut copies, &mut attempts);
+                scan::<W>(reader, region, start, bytes, &mut copies, &mut budget);
             }
             match Span::new(stretch.span.end(), rest.end()) {
                 Some(behind) => rest = behind,
@@ -169,7 +178,7 @@ fn scan<W: Words>(
     start: u64,
     bytes: &[u8],
     copies: &mut Vec<Copy>,
-    attempts: &mut u32,
+    budget: &mut Budget,
 ) {
     let width = W::WIDTH as usize;
     let mut at = 0;
@@ -180,11 +189,11 @@ fn scan<W: Words>(
         if forward != backward || forward != address.wrapping_sub(2 * W::WIDTH) || address < skip_until {
             continue;
         }
-        if *attempts == 0 {
+        if budget.attempts == 0 {
             return;
         }
-        *attempts -= 1;
-        if let Some(copy) = copy_around::<W>(reader, region, address) {
+        budget.attempts -= 1;
+        if let Some(copy) = copy_around::<W>(reader, region, address, &mut budget.ring_steps) {
             skip_until = copy.main.address + copy.main.state_bytes;
             if copies.iter().all(|known| known.main.address != copy.main.address) {
                 copies.push(copy);
@@ -193,7 +202,7 @@ fn scan<W: Words>(
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Bins {
     empty: u64,
     filled: u64,
@@ -225,80 +234,113 @@ fn read_bins(reader: Reader<'_>, width: u64, bins: u64) -> Option<Bins> {
 }
 
 /// The copy of glibc one of whose bins stands at `bin`.
-fn copy_around<W: Words>(reader: Reader<'_>, region: &Region, bin: u64) -> Option<Copy> {
-    let mut without_ring: Option<(u64, Bins)> = None;
+fn copy_around<W: Words>(reader: Reader<'_>, region: &Region, bin: u64, steps: &mut u32) -> Option<Copy> {
+    let mut broken: Option<(Arena, Ring, Bins)> = None;
     for index in 0..BINS {
         let Some(bins) = bin.checked_sub(2 * index * W::WIDTH) else { break };
         let Some(seen) = read_bins(reader, W::WIDTH, bins) else { continue };
-        let data = region.span;
         for layout in LAYOUTS.iter().filter(|layout| layout.width == W::WIDTH) {
             let Some(main) = bins.checked_sub(layout.bins).and_then(|start| Arena::read(reader, layout, start)) else {
                 continue;
             };
-            if let Some(secondary) = ring(reader, &main) {
-                return Some(copy(main, secondary, true, &seen, region.module, data));
+            let ring = ring(reader, &main, steps);
+            if ring.closes {
+                return Some(copy(main, ring, &seen, region));
+            }
+            let is_better = |(_, known, best): &(Arena, Ring, Bins)| {
+                (ring.others.len(), best.broken) > (known.others.len(), seen.broken)
+            };
+            if (main.top.is_some() || !ring.others.is_empty()) && broken.as_ref().is_none_or(is_better) {
+                broken = Some((main, ring, seen));
             }
         }
-        if without_ring.as_ref().is_none_or(|(_, best)| seen.broken < best.broken) {
-            without_ring = Some((bins, seen));
-        }
     }
-    // A ring that does not close may have been written over. Everything else then has to be right.
-    let (bins, seen) = without_ring.filter(|(_, seen)| seen.broken == 0 && seen.empty >= 8)?;
-    let main = LAYOUTS
-        .iter()
-        .filter(|layout| layout.width == W::WIDTH)
-        .filter_map(|layout| Arena::read(reader, layout, bins.checked_sub(layout.bins)?))
-        .find(|arena| arena.top.is_some())?;
-    Some(copy(main, Vec::new(), false, &seen, region.module, region.span))
+    // A ring that does not close may have been written over. Other arenas on it, or all else, have to be right.
+    let (main, ring, seen) = broken?;
+    let is_right = !ring.others.is_empty() || (seen.broken == 0 && seen.empty >= 8);
+    is_right.then(|| copy(main, ring, &seen, region))
 }
 
-fn copy(
-    main: Arena,
-    secondary: Vec<Arena>,
-    ring_closes: bool,
-    bins: &Bins,
-    module: Option<ModuleId>,
-    data: Span,
-) -> Copy {
+fn copy(main: Arena, ring: Ring, bins: &Bins, region: &Region) -> Copy {
     Copy {
         main,
-        module,
-        secondary,
-        ring_closes,
+        module: region.module,
+        secondary: ring.others,
+        ring_closes: ring.closes,
         empty_bins: bins.empty,
         filled_bins: bins.filled,
         broken_bins: bins.broken,
-        data,
+        data: region.span,
     }
 }
 
-/// The other arenas, where following `next` from `main` comes back to it.
-fn ring(reader: Reader<'_>, main: &Arena) -> Option<Vec<Arena>> {
-    let mut others: Vec<Arena> = Vec::new();
+/// The other arenas, as far as following `next` from the main one leads to such.
+struct Ring {
+    others: Vec<Arena>,
+    /// Whether it came back to the main arena.
+    closes: bool,
+}
+
+/// Follows the ring of arenas; each takes one of `steps`.
+fn ring(reader: Reader<'_>, main: &Arena, steps: &mut u32) -> Ring {
+    let mut ring = Ring { others: Vec::new(), closes: false };
     let mut seen = BTreeSet::new();
-    let mut at = main.next(reader)?;
-    while at != main.address {
-        if others.len() >= ARENA_LIMIT || !at.is_multiple_of(main.layout.width) {
-            return None;
+    let mut next = main.next(reader);
+    while let Some(at) = next {
+        if at == main.address {
+            ring.closes = true;
+            break;
         }
-        let arena = Arena::read(reader, main.layout, at)?;
-        // An arena stands right behind the heap_info that names it.
-        heap_info_bytes(reader, at)?;
-        at = arena.next(reader)?;
-        if !seen.insert(arena.address) {
-            return None;
+        let is_next = at.is_multiple_of(main.layout.width) && seen.insert(at);
+        if !is_next || ring.others.len() >= ARENA_LIMIT || *steps == 0 {
+            break;
         }
-        others.push(arena);
+        *steps -= 1;
+        let arena = Arena::read(reader, main.layout, at).filter(|arena| is_secondary(reader, arena));
+        let Some(arena) = arena else { break };
+        next = arena.next(reader);
+        ring.others.push(arena);
     }
-    Some(others)
+    ring
+}
+
+/// Whether an arena stands right behind the `heap_info` that names it, or, where that was written over, where it should,
+/// and its bins prove it.
+fn is_secondary(reader: Reader<'_>, arena: &Arena) -> bool {
+    heap_info_bytes(reader, arena.address).is_some()
+        || (distance_into_heap(reader, arena.address).is_some() && has_bins(reader, arena))
+}
+
+fn has_bins(reader: Reader<'_>, arena: &Arena) -> bool {
+    let bins = arena.address.checked_add(arena.layout.bins);
+    bins.and_then(|bins| read_bins(reader, arena.layout.width, bins)).is_some_and(|seen| seen.broken == 0)
+}
+
+/// The arenas that heaps name and that prove themselves, beside those `known`: behind a break of the ring.
+pub(super) fn arenas_of_heaps(
+    reader: Reader<'_>,
+    layout: &'static Layout,
+    mut known: BTreeSet<u64>,
+    heaps: &[HeapInfo],
+) -> Vec<Arena> {
+    let named = heaps.iter().map(|heap| heap.arena).filter(|arena| known.insert(*arena));
+    let read = named.filter_map(|at| Arena::read(reader, layout, at));
+    read.filter(|arena| heap_info_bytes(reader, arena.address).is_some() && has_bins(reader, arena)).collect()
+}
+
+/// From the start of its first heap to an arena, where it lies as if behind a `heap_info`.
+pub(super) fn distance_into_heap(reader: Reader<'_>, arena: u64) -> Option<u64> {
+    heap_info_sizes(reader).iter().copied().find(|size| arena % PAGE == *size)
+}
+
+/// Four words up to 2.34, five from 2.35 on, padded so that chunks come to lie aligned.
+fn heap_info_sizes(reader: Reader<'_>) -> &'static [u64] {
+    if reader.width() == 8 { &[0x30, 0x20] } else { &[0x18, 0x10, 0x20] }
 }
 
 /// How many bytes the `heap_info` before the arena at `arena` takes: its first word points at the arena.
 pub(super) fn heap_info_bytes(reader: Reader<'_>, arena: u64) -> Option<u64> {
-    // Four words up to 2.34, five from 2.35 on, padded so that chunks come to lie aligned.
-    let sizes: &[u64] = if reader.width() == 8 { &[0x30, 0x20] } else { &[0x18, 0x10, 0x20] };
-    sizes.iter().copied().find(|size| {
+    heap_info_sizes(reader).iter().copied().find(|size| {
         arena.checked_sub(*size).is_some_and(|heap| heap.is_multiple_of(PAGE) && reader.word(heap) == Some(arena))
     })
 }

@@ -109,12 +109,17 @@ fn walk_copies<W: Words>(
 ) -> Vec<Run> {
     let regions = image.regions();
     let heaps = pieces::find_heaps(reader, regions);
+    if let Some(open) = copies.iter().position(|walk| !walk.copy.ring_closes) {
+        let known = copies.iter().flat_map(|walk| walk.copy.secondary.iter().map(|arena| arena.address)).collect();
+        let behind = arena::arenas_of_heaps(reader, copies[open].copy.main.layout, known, &heaps);
+        copies[open].copy.secondary.extend(behind);
+    }
     let mut runs = Vec::new();
     let mut claimed: Vec<Span> = Vec::new();
     for (walk, id) in copies.iter_mut().zip(first.0..) {
         let (mut pieces, base_words) = pieces::plan_main::<W>(reader, &walk.copy, regions);
         for (index, arena) in walk.copy.secondary.iter().enumerate() {
-            pieces.extend(pieces::plan_secondary::<W>(reader, index + 1, arena, &heaps));
+            pieces.extend(pieces::plan_secondary::<W>(reader, index + 1, arena, &heaps, &mut walk.settled.log));
         }
         walk.first_chunks = pieces.iter().map(|piece| piece.from + 2 * W::WIDTH).collect();
         walk.harvest = pieces::walk::<W>(reader, &pieces, AllocatorId(id), task);
@@ -189,6 +194,16 @@ impl CopyWalk {
                 effect: format!(
                     "glibc counts {} mapped chunks of {} bytes, {} of {} were found: some may be missed or mistaken",
                     counted.chunks, counted.bytes, found.chunks, found.bytes
+                ),
+            });
+        }
+        if !copy.ring_closes {
+            diagnostics.push(Diagnostic {
+                code: "arenas-missing",
+                at: format!("arena {}", copy.main.span().start()),
+                effect: format!(
+                    "the ring of arenas does not close; {} beside the main one are known: the allocations of others are missing",
+                    copy.secondary.len()
                 ),
             });
         }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::addr::{Addr, Span};
+use crate::heap::DamageKind;
+use crate::heap::damage::DamageLog;
 use crate::heap::memory::{Reader, Stretch, Words};
 use crate::heap::parallel::in_parallel;
 use crate::heap::run::{Run, Runs};
@@ -10,7 +12,7 @@ use crate::heap::table::AllocatorId;
 use crate::image::{MemoryKind, Region};
 use crate::task::Task;
 
-use super::arena::{Arena, Copy, HeapInfo, heap_alignments, heap_info_bytes};
+use super::arena::{Arena, Copy, HeapInfo, distance_into_heap, heap_alignments, heap_info_bytes};
 use super::chunks::{End, Log, PAGE, Rules, Walker};
 
 /// A piece longer than twice this is walked in parts of this size, side by side.
@@ -55,33 +57,38 @@ pub(super) fn find_heaps(reader: Reader<'_>, regions: &[Region]) -> Vec<HeapInfo
     for region in regions.iter().filter(|region| region.kind == MemoryKind::Anonymous) {
         let mut at = region.span.start().0.checked_next_multiple_of(step);
         while let Some(address) = at.filter(|address| *address < region.span.end().0) {
-            if let Some(info) = HeapInfo::read(reader, address)
-                && (heap_info_bytes(reader, info.arena).is_some_and(|size| info.arena - size <= address)
-                    || heap_info_bytes(reader, info.arena).is_some())
-            {
-                heaps.push(info);
-            }
+            let info = HeapInfo::read(reader, address);
+            heaps.extend(info.filter(|info| distance_into_heap(reader, info.arena).is_some()));
             at = address.checked_add(step);
         }
     }
     heaps
 }
 
-/// The pieces of one secondary arena.
+/// The pieces of one secondary arena. A heap whose `heap_info` was written over is damage, and walked all the same.
 pub(super) fn plan_secondary<W: Words>(
     reader: Reader<'_>,
     index: usize,
     arena: &Arena,
     heaps: &[HeapInfo],
+    log: &mut DamageLog,
 ) -> Vec<Piece> {
-    let Some(info_bytes) = heap_info_bytes(reader, arena.address) else { return Vec::new() };
+    let info_bytes = heap_info_bytes(reader, arena.address).or_else(|| distance_into_heap(reader, arena.address));
+    let Some(info_bytes) = info_bytes else { return Vec::new() };
     let first = arena.address - info_bytes;
-    let mut own: BTreeSet<u64> = BTreeSet::from([first]);
-    own.extend(heaps.iter().filter(|heap| heap.arena == arena.address).map(|heap| heap.address));
+    let named = heaps.iter().filter(|heap| heap.arena == arena.address);
+    let mut own: BTreeSet<u64> = named.clone().flat_map(|heap| [heap.address, heap.previous]).collect();
+    own.insert(first);
+    own.extend(arena.top.and_then(|top| heap_of_top(reader, top)));
     let mut pieces = Vec::new();
     for address in own {
-        let Some(info) = HeapInfo::read(reader, address) else { continue };
-        let Some(claim) = Span::with_size(Addr(address), info.size) else { continue };
+        let info = HeapInfo::read(reader, address);
+        let end = match info.filter(|info| info.arena == arena.address) {
+            Some(info) => address.checked_add(info.size),
+            None => end_without_info(reader, address, arena.top)
+                .filter(|_| info.is_none_or(|info| heap_info_bytes(reader, info.arena).is_none())),
+        };
+        let Some(claim) = end.and_then(|end| Span::new(Addr(address), Addr(end))) else { continue };
         let top = arena.top.filter(|top| claim.contains(Addr(*top)));
         let rules = Rules { main: false, top, end: claim.end().0, goes_on: false };
         let begin = if address == first { arena.address + arena.state_bytes } else { address + info_bytes };
@@ -89,13 +96,44 @@ pub(super) fn plan_secondary<W: Words>(
         let Some(from) = begin.checked_next_multiple_of(2 * W::WIDTH) else { continue };
         let Some(stretch) = Stretch::around(reader.space, Addr(from), claim) else { continue };
         let mut walker = Walker::new(reader, &stretch, rules);
-        let mut log = Log::for_bytes(PAGE);
+        let mut proofs = Log::for_bytes(PAGE);
         let starts = [from, from + W::WIDTH * 2, from.saturating_sub(2 * W::WIDTH)];
-        let proven = |at: &u64| walker.begins_piece::<W>(*at) && walker.proves::<W>(*at, &mut log);
-        let from = starts.into_iter().find(proven).unwrap_or(from);
-        pieces.push(Piece { arena: index, claim, from, rules });
+        let proven = |at: &u64| walker.begins_piece::<W>(*at) && walker.proves::<W>(*at, &mut proofs);
+        let proven = starts.into_iter().find(proven);
+        match (info.filter(|info| info.arena == arena.address), reader.word(address)) {
+            (Some(_), _) => {}
+            // Of what was written over, the chunks alone are left as proof.
+            (None, _) if proven.is_none() => continue,
+            (None, Some(word)) if word == arena.address => {
+                let size = reader.word(address + 2 * W::WIDTH).unwrap_or_default();
+                log.note_word(DamageKind::Header, address + 2 * W::WIDTH, size, Some(claim.size_bytes()));
+            }
+            (None, word) => {
+                log.note_word(DamageKind::Header, address, word.unwrap_or_default(), Some(arena.address));
+            }
+        }
+        pieces.push(Piece { arena: index, claim, from: proven.unwrap_or(from), rules });
     }
     pieces
+}
+
+/// Where the heap begins in which an arena's top lies: at an alignment below it, with no hole in between.
+fn heap_of_top(reader: Reader<'_>, top: u64) -> Option<u64> {
+    let starts = heap_alignments(reader).iter().map(|alignment| top & !(alignment - 1));
+    starts.into_iter().find(|start| {
+        let within = Span::new(Addr(*start), Addr(top)).filter(|within| !within.is_empty());
+        let stretch = within.and_then(|within| Stretch::around(reader.space, Addr(*start), within));
+        stretch.is_some_and(|stretch| stretch.span.end().0 == top)
+    })
+}
+
+/// Where a heap ends of which the `heap_info` is not known: with its top, or with the memory in a row.
+fn end_without_info(reader: Reader<'_>, address: u64, top: Option<u64>) -> Option<u64> {
+    let alignment = *heap_alignments(reader).first()?;
+    let within = Span::with_size(Addr(address), alignment).filter(|_| address.is_multiple_of(PAGE) && address != 0)?;
+    let memory = Stretch::around(reader.space, Addr(address), within)?.span;
+    let top = top.filter(|top| memory.contains(Addr(*top)));
+    Some(top.and_then(|top| top_end(reader, top, memory)).unwrap_or(memory.end().0))
 }
 
 /// The pieces of the main arena that grow by `brk`, and the words of libc's data that may be its note of their start.

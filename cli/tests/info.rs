@@ -82,6 +82,13 @@ fn a_program_started_by_a_link_is_called_by_the_links_name() {
     };
     assert!(core(b"nginx").starts_with("nginx was ended"), "{}", core(b"nginx"));
     assert!(core(b"other").starts_with("other was ended"), "{}", core(b"other"));
+    // gdb writes the title that the program gave itself into the record; the kernel told the program how it was started.
+    let path = folder.join("titled");
+    let builder = CoreBuilder::new(Shape::LITTLE_64, 62).thread(1, 6, &[0x40_0000; 27]).auxv(&[(31, 0x50_0000)]);
+    let builder = builder.process(1, b"redis-server *:", b"redis-server *:7001");
+    std::fs::write(&path, builder.memory(0x50_0000, R | W, b"/usr/bin/redis-server\0").build()).unwrap();
+    let told = text(&info(&path, &[]));
+    assert!(told.starts_with("redis-server was ended"), "{told}");
     let _ = std::fs::remove_dir_all(folder);
 }
 
@@ -190,4 +197,26 @@ fn no_dump_is_one_line_and_exit_code_2() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!((told.lines().count(), told.matches(path).count()), (1, 1), "{told}");
     }
+}
+
+/// What is cut off is said to be cut off: no advice that would not help, and no file called missing that is there.
+#[test]
+fn a_cut_dump_asks_for_a_whole_one() {
+    let program = compile("null-member", "c", NULL, &Build { compiler: "cc", options: &["-O1", "-s"] });
+    let dead = crash(&program, &[]);
+    let whole = std::fs::read(&dead.core).unwrap();
+    let folder = scratch_folder();
+    let cut = |size: usize| {
+        let path = folder.join("cut.core");
+        std::fs::write(&path, &whole[..size]).unwrap();
+        text(&info(&path, &[]))
+    };
+    // Behind the notes, and before the libraries: their build ids are gone.
+    let told = cut(whole.len() / 4);
+    assert!(told.contains("its file here may be another build"), "{told}");
+    assert!(told.contains("what would show it was cut off") && !told.contains("copy them from where"), "{told}");
+    // Within the notes: libraries look like private memory.
+    let told = cut(3000);
+    assert!(told.contains("a whole dump") && !told.contains("was left out of the dump"), "{told}");
+    let _ = std::fs::remove_dir_all(folder);
 }

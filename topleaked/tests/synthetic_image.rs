@@ -245,6 +245,29 @@ fn a_link_map_that_loops_ends() {
     assert_eq!(linked.path.len(), 4096);
 }
 
+/// Each of as many modules as are read at all is looked up among all others.
+#[test]
+fn a_link_map_of_60_000_records_costs_little() {
+    const RECORDS: u64 = 60_000;
+    let shape = Shape::LITTLE_64;
+    let maps = 0x6000_0000u64;
+    let program = program(None, maps);
+    let record = |index: u64| maps + 0x100 + index * 40;
+    let mut memory = shape.words(&[1, record(0)]);
+    memory.extend(b"library");
+    memory.resize(0x100, 0);
+    for index in 0..RECORDS {
+        let next = if index + 1 < RECORDS { record(index + 1) } else { 0 };
+        let bias = 0x7000_0000_0000 + index * 0x10_0000;
+        memory.extend(shape.words(&[bias, maps + 16, bias + 0x1000, next, 0]));
+    }
+    let core = core_of(&program, b"/nowhere/prog").memory(maps, R | W, &memory).build();
+    let began = Instant::now();
+    let image = image(&core);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(image.modules().len() as u64 >= RECORDS, "{}", image.modules().len());
+}
+
 #[test]
 fn a_file_is_read_only_when_it_is_regular_and_of_the_same_build() {
     let folder = scratch_folder();

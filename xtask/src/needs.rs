@@ -106,7 +106,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "emulator of other machines",
-        why: "runs programs for 64-bit ARM and IBM Z, and dumps them",
+        why: "runs programs for ARM and IBM Z, and dumps them",
         probe: Probe::Program("qemu-s390x"),
         packages: &["qemu-user"],
     },
@@ -121,6 +121,12 @@ const NEEDS: &[Need] = &[
         why: "programs whose words have the most significant byte first",
         probe: Probe::Compiles { compiler: "s390x-linux-gnu-g++-{v}", options: &["-x", "c++"], source: CPLUSPLUS },
         packages: &["g++-{v}-s390x-linux-gnu"],
+    },
+    Need {
+        what: "32-bit ARM compiler",
+        why: "programs of another machine with 4-byte pointers",
+        probe: Probe::Compiles { compiler: "arm-linux-gnueabihf-g++-{v}", options: &["-x", "c++"], source: CPLUSPLUS },
+        packages: &["g++-{v}-arm-linux-gnueabihf"],
     },
     Need {
         what: "setpriv",

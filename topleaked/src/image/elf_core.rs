@@ -111,6 +111,7 @@ pub(super) fn load(dump: Backing, search: &SearchPaths) -> Result<Image, ImageEr
 fn settle_process(image: &mut Image) {
     let path = image.executable().map(|(_, module)| module.path.clone()).filter(|path| !path.is_empty());
     image.process.executable = path;
+    image.process.started_as = modules::started_as(image);
     if !image.process.arguments_cut {
         return;
     }

@@ -345,8 +345,8 @@ fn dynamic_base(machine: Machine) -> Option<Addr> {
 fn paint_linker(image: &Image, painter: &mut Painter) {
     let interpreter = image.modules.iter().position(|module| module.role == ModuleRole::Interpreter);
     let Some(id) = interpreter.and_then(|at| u32::try_from(at).ok()).map(ModuleId) else { return };
-    for span in &image.linker_memory {
-        painter.paint(*span, |old| {
+    for record in &image.linker_records {
+        painter.paint(record.span, |old| {
             (old.kind == MemoryKind::Anonymous).then_some(Region { kind: MemoryKind::Data, module: Some(id), ..*old })
         });
     }

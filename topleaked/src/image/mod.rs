@@ -46,7 +46,7 @@ pub use elf_header::{core_head_bytes, core_target, word_alignment};
 pub use files::{Evidence, FileSearch, FoundFile, MAX_FILE_BYTES, Refusal, SearchPaths, open_regular};
 pub use input::{Compression, Input, InputError, RegularFile, Stream};
 pub use machine::{Machine, Registers};
-pub use module::{BuildId, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSegmentKind};
+pub use module::{BuildId, LinkerRecord, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSegmentKind};
 pub use notes::MappedFile;
 pub use process::{AuxiliaryVector, Process, Signal};
 pub use region::{MemoryKind, Region};
@@ -104,8 +104,8 @@ pub struct Image {
     modules: Vec<Module>,
     /// Spans of memory and the module they belong to, by address.
     module_memory: Vec<(crate::addr::Span, ModuleId)>,
-    /// Memory of the dynamic linker's own records.
-    linker_memory: Vec<crate::addr::Span>,
+    /// The dynamic linker's own records of modules, by address.
+    linker_records: Vec<LinkerRecord>,
     threads: Vec<Thread>,
     process: Process,
     auxv: AuxiliaryVector,
@@ -161,7 +161,7 @@ impl Image {
             space,
             modules: Vec::new(),
             module_memory: Vec::new(),
-            linker_memory: Vec::new(),
+            linker_records: Vec::new(),
             threads: Vec::new(),
             process: Process::default(),
             auxv: AuxiliaryVector::default(),
@@ -246,6 +246,12 @@ impl Image {
     pub fn regions_from(&self, addr: Addr) -> &[Region] {
         let at = self.regions.partition_point(|region| region.span.end() <= addr);
         self.regions.get(at..).unwrap_or_default()
+    }
+
+    /// The dynamic linker's own record (`struct link_map`) that holds `addr`. O(log records).
+    pub fn linker_record(&self, addr: Addr) -> Option<&LinkerRecord> {
+        let after = self.linker_records.partition_point(|record| record.span.start() <= addr);
+        after.checked_sub(1).and_then(|at| self.linker_records.get(at)).filter(|record| record.span.contains(addr))
     }
 
     /// What weakens the answers from this image.

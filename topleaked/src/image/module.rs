@@ -113,6 +113,15 @@ impl fmt::Debug for BuildId {
     }
 }
 
+/// The dynamic linker's own record of one module (`struct link_map`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkerRecord {
+    /// Its memory: from its start as far as such a record reaches at most.
+    pub span: Span,
+    /// The module it is about; `None` where none was loaded there.
+    pub module: Option<ModuleId>,
+}
+
 /// One module of the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Module {

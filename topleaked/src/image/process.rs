@@ -11,6 +11,8 @@ pub struct Process {
     pub parent_pid: Option<u32>,
     /// The executable's path, as bytes of the dump: from the mapped files, or as the program was started.
     pub executable: Option<Vec<u8>>,
+    /// The path by which it was started, which may be a link's, or that of a script.
+    pub started_as: Option<Vec<u8>>,
     /// The first 15 bytes of the executable's file name, or what the program renamed itself to.
     pub command: Vec<u8>,
     /// The arguments, the program's name first.

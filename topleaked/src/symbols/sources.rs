@@ -22,6 +22,8 @@ use super::table::{RawSymbols, SectionSpan, Strings, SymbolTable, TableBuilder, 
 const MOST_UNPACKED_BYTES: u64 = 256 << 20;
 /// Further symbols of one module are not read.
 const MOST_SYMBOL_BYTES: u64 = 4 << 30;
+/// The kernel's own module has two pages; what claims to be it and is larger is not copied.
+const MOST_VDSO_BYTES: u64 = 16 << 20;
 /// A `.gnu_debuglink` name is a file name, never a path.
 const LONGEST_LINK: usize = 255;
 /// Where distributions put debug files.
@@ -112,7 +114,9 @@ impl Reader<'_> {
     /// The module's own file, with its path: for the vdso, which has no file, its copy in the dump.
     fn own_file(&mut self) -> Option<(Arc<Backing>, Option<PathBuf>)> {
         if self.module.role == ModuleRole::Vdso {
-            let bytes = self.image.space().bytes(self.module.span)?;
+            // It is copied; the kernel's has a few pages.
+            let span = Some(self.module.span).filter(|span| span.size_bytes() <= MOST_VDSO_BYTES)?;
+            let bytes = self.image.space().bytes(span)?;
             return Some((Arc::new(Backing::memory(bytes.to_vec())), None));
         }
         if let Some(found) = &self.module.file.found {

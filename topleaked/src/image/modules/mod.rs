@@ -7,7 +7,7 @@ mod evidence;
 mod headers;
 mod link_map;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 
 use crate::addr::{Addr, Span};
@@ -15,7 +15,7 @@ use crate::task::Diagnostic;
 
 use super::elf::{self, Header};
 use super::files::{self, Evidence, FileSearch, FoundFile, Refusal, SearchPaths};
-use super::module::{BuildId, Module, ModuleRole, ModuleSegment, ModuleSegmentKind};
+use super::module::{BuildId, LinkerRecord, Module, ModuleId, ModuleRole, ModuleSegment, ModuleSegmentKind};
 use super::process::AuxiliaryVector;
 use super::space::AddressSpace;
 use super::{Backing, Image};
@@ -56,7 +56,7 @@ pub(super) fn find(image: &mut Image, search: &SearchPaths) {
     drafts.truncate(MAX_MODULES);
     image.modules = drafts.into_iter().map(|draft| draft.module).collect();
     image.modules.sort_by_key(|module| (module.span.start(), module.span.end()));
-    image.linker_memory = linked.iter().map(|node| node.memory).collect();
+    image.linker_records = linker_records(&image.modules, &linked);
     report(image, loops);
 }
 
@@ -137,7 +137,7 @@ fn executable(image: &Image, drafts: &mut Vec<Draft>) {
 }
 
 /// The name by which the program was started.
-fn started_as(image: &Image) -> Option<Vec<u8>> {
+pub(super) fn started_as(image: &Image) -> Option<Vec<u8>> {
     let addr = Addr(image.auxv.get(AuxiliaryVector::EXECFN).filter(|addr| *addr != 0)?);
     image.space.text(addr, 4096).filter(|name| !name.is_empty())
 }
@@ -147,11 +147,15 @@ fn vdso(image: &Image, drafts: &mut Vec<Draft>) {
     let Some(found) = headers_at(&image.space, base) else { return };
     drafts.retain(|draft| draft.module.span.start() != base);
     let mut draft = found.into_draft(&image.space, base);
+    as_vdso(&mut draft);
+    drafts.push(draft);
+}
+
+fn as_vdso(draft: &mut Draft) {
     draft.module.path = b"[vdso]".to_vec();
     draft.module.role = ModuleRole::Vdso;
-    let end = draft.module.span.end();
-    draft.module.span = Span::new(base, end.align_up(4096).unwrap_or(end)).unwrap_or(draft.module.span);
-    drafts.push(draft);
+    let span = draft.module.span;
+    draft.module.span = Span::new(span.start(), span.end().align_up(4096).unwrap_or(span.end())).unwrap_or(span);
 }
 
 fn interpreter(image: &Image, drafts: &mut Vec<Draft>) {
@@ -179,11 +183,43 @@ fn linked_modules(image: &Image, drafts: &[Draft]) -> (Vec<link_map::Linked>, Op
     dynamic.map_or((Vec::new(), None), |(module, dynamic)| link_map::read(&image.space, module, dynamic))
 }
 
+/// The linker's records with their modules, by address: each up to where the next one begins.
+fn linker_records(modules: &[Module], linked: &[link_map::Linked]) -> Vec<LinkerRecord> {
+    let mut by_bias: HashMap<u64, ModuleId> = HashMap::new();
+    for (index, module) in (0u32..).zip(modules) {
+        by_bias.entry(module.bias).or_insert(ModuleId(index));
+    }
+    let mut records: Vec<LinkerRecord> = linked
+        .iter()
+        .map(|node| LinkerRecord { span: node.memory, module: by_bias.get(&node.bias).copied() })
+        .filter(|record| !record.span.is_empty())
+        .collect();
+    records.sort_by_key(|record| record.span.start());
+    let starts: Vec<Addr> = records.iter().skip(1).map(|record| record.span.start()).collect();
+    for (record, next) in records.iter_mut().zip(starts) {
+        let end = record.span.end().min(next);
+        record.span = Span::new(record.span.start(), end).unwrap_or(record.span);
+    }
+    records
+}
+
 fn add_linked(space: &AddressSpace, drafts: &mut Vec<Draft>, linked: &[link_map::Linked]) {
+    let mut by_bias: HashMap<u64, usize> = HashMap::new();
+    for (at, draft) in drafts.iter().enumerate() {
+        draft.bias.map(|bias| by_bias.entry(bias).or_insert(at));
+    }
+    let mut spans: Vec<(Span, usize)> = drafts
+        .iter()
+        .enumerate()
+        .map(|(at, draft)| (draft.module.span, at))
+        .filter(|(span, _)| !span.is_empty())
+        .collect();
+    spans.sort_unstable();
     for node in linked.iter().take(MAX_MODULES) {
-        let known =
-            drafts.iter_mut().find(|draft| draft.bias == Some(node.bias) || draft.module.span.contains(node.dynamic));
-        match known {
+        let below = spans.partition_point(|(span, _)| span.start() <= node.dynamic).checked_sub(1);
+        let holds = || Some(spans.get(below?)?).filter(|(span, _)| span.contains(node.dynamic)).map(|(_, at)| *at);
+        let known = by_bias.get(&node.bias).copied().or_else(holds);
+        match known.and_then(|at| drafts.get_mut(at)) {
             Some(draft) => {
                 if draft.module.path.is_empty() {
                     draft.module.path.clone_from(&node.name);
@@ -202,6 +238,7 @@ fn add_linked(space: &AddressSpace, drafts: &mut Vec<Draft>, linked: &[link_map:
                 draft.bias = Some(node.bias);
                 draft.module.bias = node.bias;
                 draft.module.path.clone_from(&node.name);
+                by_bias.insert(node.bias, drafts.len());
                 drafts.push(draft);
             }
         }
@@ -227,6 +264,10 @@ fn in_memory(space: &AddressSpace, drafts: &mut Vec<Draft>) {
         if let Some(found) = headers_at(space, base) {
             let mut draft = found.into_draft(space, base);
             draft.module.path = headers::soname(space, &draft.module).unwrap_or_default();
+            // The kernel's own, under the names it gives it on all machines.
+            if [&b"linux-vdso"[..], b"linux-gate"].iter().any(|name| draft.module.path.starts_with(name)) {
+                as_vdso(&mut draft);
+            }
             drafts.push(draft);
         }
     }

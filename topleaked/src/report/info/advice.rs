@@ -22,7 +22,8 @@ pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
     let private = missing(image, |kind| {
         matches!(kind, MemoryKind::MainHeap | MemoryKind::Anonymous | MemoryKind::Stack | MemoryKind::Tls)
     });
-    if private >= WORTH_ADVICE_BYTES {
+    // Where a dump was cut, the notes may be as well, and without them modules look like private memory.
+    if private >= WORTH_ADVICE_BYTES && !image.truncated() {
         advice.push(format!(
             "{} of private memory was left out of the dump: set bit 0 of /proc/PID/coredump_filter before the next \
              one (echo 0x33), unless the program asked for it (MADV_DONTDUMP)",
@@ -41,20 +42,27 @@ pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
         let id = module.build_id.as_ref().map(|id| format!(" (build id {id})")).unwrap_or_default();
         advice.push(format!("the executable{id}: give its file with --exe FILE; {}", without(module)));
     }
-    let lost: Vec<&ModuleRow> = modules
-        .iter()
-        .filter(|module| module.role == "library" && module.file.is_none() && module.missing_bytes > 0)
-        .collect();
+    let lost =
+        modules.iter().filter(|module| module.role == "library" && module.file.is_none() && module.missing_bytes > 0);
+    let (unsure, lost): (Vec<&ModuleRow>, Vec<&ModuleRow>) =
+        lost.partition(|module| module.refused.iter().any(|refused| refused.reason == "unverifiable"));
     if !lost.is_empty() {
-        let mut named: Vec<&str> = lost.iter().take(NAMED).map(|module| name(&module.path)).collect();
-        if lost.len() > NAMED {
-            named.push("…");
-        }
         advice.push(format!(
-            "the files of {} libraries ({}): copy them from where the process ran and give the folder with \
-             --symbols DIR, or its root with --sysroot DIR",
-            lost.len(),
-            named.join(", ")
+            "the files of {} ({}): copy them from where the process ran and give the folder with --symbols DIR, or its \
+             root with --sysroot DIR",
+            libraries(&lost),
+            names(&lost)
+        ));
+    }
+    if !unsure.is_empty() {
+        let cause = match image.truncated() {
+            true => "what would show it was cut off",
+            false => "bit 4 of /proc/PID/coredump_filter keeps what would show it (echo 0x33)",
+        };
+        advice.push(format!(
+            "files of {} are here ({}), but nothing in the dump shows that they are the builds that ran: {cause}",
+            libraries(&unsure),
+            names(&unsure)
         ));
     }
     let full =
@@ -72,6 +80,22 @@ pub(super) fn advice(image: &Image, modules: &[ModuleRow]) -> Vec<String> {
         ));
     }
     advice
+}
+
+fn libraries(modules: &[&ModuleRow]) -> String {
+    match modules.len() {
+        1 => "one library".to_owned(),
+        several => format!("{several} libraries"),
+    }
+}
+
+/// Their names, as many as help.
+fn names(modules: &[&ModuleRow]) -> String {
+    let mut named: Vec<&str> = modules.iter().take(NAMED).map(|module| name(&module.path)).collect();
+    if modules.len() > NAMED {
+        named.push("…");
+    }
+    named.join(", ")
 }
 
 fn without(module: &ModuleRow) -> &'static str {

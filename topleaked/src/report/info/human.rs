@@ -68,8 +68,9 @@ fn death(info: &Info, out: &mut dyn io::Write) -> io::Result<()> {
     writeln!(out, "  process  {pid}, {}, {}-bit, {}-endian", target.machine, target.class, target.endian)
 }
 
-/// The name that people know the process by: the one that it was started by, where the kernel's record agrees (`redis-server`
-/// may be a link to `redis-check-rdb`, and `sh` one to a box of many programs), else its file's.
+/// The name that people know the process by: the one that it was started by (`redis-server` may be a link to
+/// `redis-check-rdb`, and `sh` one to a box of many programs), as its arguments say where the kernel's record agrees, or as
+/// the kernel told the program; else its file's.
 fn called(process: &ProcessRow) -> &str {
     fn last(path: &str) -> &str {
         path.rsplit('/').next().unwrap_or(path)
@@ -83,10 +84,13 @@ fn called(process: &ProcessRow) -> &str {
         _ => name == process.command,
     };
     let path = process.executable.as_deref().unwrap_or(&process.command);
-    match (recorded(started), last(path)) {
-        (true, _) => started,
-        (false, "") => "the process",
-        (false, name) => name,
+    // Started by hand, the dynamic linker is what the kernel started.
+    let told = process.started_as.as_deref().map(last).filter(|name| !name.is_empty() && !name.starts_with("ld-"));
+    match (recorded(started), told, last(path)) {
+        (true, ..) => started,
+        (false, Some(name), _) => name,
+        (false, None, "") => "the process",
+        (false, None, name) => name,
     }
 }
 
@@ -243,7 +247,11 @@ fn modules(info: &Info, out: &mut dyn io::Write, look: &Look) -> io::Result<()> 
             Some(id) => id.get(..SHORT_BUILD_ID).map_or_else(|| id.clone(), |head| format!("{head}…")),
         };
         let path = if module.path.is_empty() { "(no name)" } else { &module.path };
-        table.row([path.to_owned(), module.base.to_string(), id, symbols(module)]);
+        let base = match info.target.class {
+            32 => format!("{:#010x}", module.base.0),
+            _ => module.base.to_string(),
+        };
+        table.row([path.to_owned(), base, id, symbols(module)]);
     }
     writeln!(out, "\n{} modules:", Grouped(shown.len() as u64))?;
     table.write(out, look)?;
@@ -278,9 +286,13 @@ fn symbols(module: &ModuleRow) -> String {
         "none".to_owned()
     };
     if module.role != "vdso" && module.file.is_none() {
-        text.push_str(match module.refused.iter().any(|refused| refused.reason == "other-build") {
-            true => "; its file here is another build",
-            false => "; its file was not found",
+        let refused = |reason: &str| module.refused.iter().any(|refused| refused.reason == reason);
+        text.push_str(if refused("other-build") {
+            "; its file here is another build"
+        } else if refused("unverifiable") {
+            "; its file here may be another build"
+        } else {
+            "; its file was not found"
         });
     }
     text

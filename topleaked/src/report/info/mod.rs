@@ -47,6 +47,9 @@ struct ProcessRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
     command: String,
+    /// The path by which it was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_as: Option<String>,
     arguments: Vec<String>,
     /// Whether the dump has room for the first 80 bytes of the arguments alone.
     arguments_cut: bool,
@@ -232,6 +235,7 @@ fn process_row(image: &Image) -> ProcessRow {
         parent_pid: process.parent_pid,
         executable: process.executable.as_deref().map(lossless),
         command: lossless(&process.command),
+        started_as: process.started_as.as_deref().map(lossless),
         arguments: process.arguments.iter().map(|argument| lossless(argument)).collect(),
         arguments_cut: process.arguments_cut,
         signal,

@@ -1,15 +1,18 @@
 //! One word, read for a person.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use crate::addr::{Addr, Width};
+use crate::addr::Addr;
 use crate::image::{Image, MemoryKind, Region};
-use crate::symbols::{SymbolHit, Symbols};
-use crate::types::{FunctionTable, Vtables};
+use crate::symbols::{SectionKind, SymbolHit, Symbols};
+use crate::types::{FunctionTable, V8Objects, Vtables};
 
-use super::text::{letters_in_word, plausible_text, text_in_word};
+use super::known::known_numbers;
+use super::number::{read_chunk_size, read_floats, read_halves, read_number};
+use super::text::{letters_in_word, part_of_text, plausible_text, text_in_heap, text_in_word};
 
 /// What a word is, in the fewest kinds that are worth asking for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -116,6 +119,13 @@ pub enum Reading {
         /// What names it: `vtable of Session`, or the variable that one of its first two words points at.
         what: String,
     },
+    /// An address of memory that the program asked for, where a text begins.
+    PointerToText {
+        /// The kind of memory.
+        kind: MemoryKind,
+        /// The text.
+        text: String,
+    },
     /// An address in executable memory of no module: code that the program made itself.
     GeneratedCode,
     /// An address of memory that the program asked for, not at a word: many programs keep marks in the low bits, and some
@@ -126,12 +136,25 @@ pub enum Reading {
         /// How far it is from the word before it, in bytes.
         tag: u8,
     },
+    /// A marked pointer to an object of a language's own heap, by what that heap says of it.
+    Managed {
+        /// The kind of memory.
+        kind: MemoryKind,
+        /// What it is: `V8 map of JSObject`.
+        what: String,
+    },
     /// Text in the word's own bytes.
     Text(String),
+    /// The end or the beginning of a text, which shares the word with something else.
+    PartOfText(String),
+    /// A number that the C library drew for this process, by what it is for.
+    Known(&'static str),
+    /// A number, or two of 4 bytes, the lower address first.
+    Halves(u64, i32, i32),
     /// A floating-point number with few digits.
     Float(f64),
-    /// Two floating-point numbers of 4 bytes, the lower address first.
-    FloatPair(f32, f32),
+    /// Two floating-point numbers of 4 bytes, the lower address first; as one number where one of them is zero.
+    FloatPair(Option<u64>, f32, f32),
     /// Two numbers of 4 bytes, the lower address first.
     Pair(i32, i32),
     /// Four numbers of 2 bytes, the lowest address first.
@@ -153,17 +176,20 @@ impl Reading {
             Reading::Function { .. } | Reading::Pointer { kind: MemoryKind::Text, .. } => WordKind::Function,
             Reading::FunctionTable { .. } | Reading::Data { .. } | Reading::String(_) => WordKind::Data,
             Reading::GeneratedCode => WordKind::Function,
-            Reading::Pointer { kind, .. } | Reading::PointerTo { kind, .. } | Reading::Tagged { kind, .. } => {
-                match kind {
-                    MemoryKind::MainHeap | MemoryKind::Anonymous => WordKind::Heap,
-                    MemoryKind::Stack => WordKind::Stack,
-                    MemoryKind::Relro | MemoryKind::Data | MemoryKind::Bss | MemoryKind::Rodata | MemoryKind::Tls => {
-                        WordKind::Data
-                    }
-                    _ => WordKind::Other,
+            Reading::Pointer { kind, .. }
+            | Reading::PointerTo { kind, .. }
+            | Reading::PointerToText { kind, .. }
+            | Reading::Managed { kind, .. }
+            | Reading::Tagged { kind, .. } => match kind {
+                MemoryKind::MainHeap | MemoryKind::Anonymous => WordKind::Heap,
+                MemoryKind::Stack => WordKind::Stack,
+                MemoryKind::Relro | MemoryKind::Data | MemoryKind::Bss | MemoryKind::Rodata | MemoryKind::Tls => {
+                    WordKind::Data
                 }
-            }
-            Reading::Text(_) => WordKind::Text,
+                _ => WordKind::Other,
+            },
+            Reading::Text(_) | Reading::PartOfText(_) => WordKind::Text,
+            Reading::Known(_) | Reading::Halves(..) => WordKind::Other,
             Reading::Fill(_) | Reading::Float(_) | Reading::FloatPair(..) => WordKind::Other,
             Reading::Mixed(..) | Reading::Number(_) => WordKind::Other,
         }
@@ -187,7 +213,9 @@ impl Reading {
         match self {
             Reading::Vtable { named, .. } => *named,
             Reading::FunctionTable { .. } | Reading::Function { .. } | Reading::Data { .. } => true,
-            Reading::String(_) | Reading::Text(_) | Reading::PointerTo { .. } => true,
+            Reading::String(_) | Reading::Text(_) | Reading::PartOfText(_) => true,
+            Reading::PointerTo { .. } | Reading::PointerToText { .. } | Reading::Managed { .. } => true,
+            Reading::Known(_) => true,
             _ => false,
         }
     }
@@ -210,15 +238,25 @@ impl Reading {
                 }
             }
             Reading::PointerTo { kind, what } => format!("{}, at an object: {what}", place_of(*kind)),
+            Reading::PointerToText { kind, text } => format!("{}, at text {text:?}", place_of(*kind)),
             Reading::GeneratedCode => "code that the program made (executable memory of no file)".to_owned(),
             Reading::Tagged { kind, tag } => format!("{}, {tag} past a word (tagged?)", place_of(*kind)),
+            Reading::Managed { what, .. } => what.clone(),
             Reading::Text(text) => format!("text {text:?}"),
+            Reading::PartOfText(text) => format!("text {text:?} beside other bytes"),
+            Reading::Known(what) => (*what).to_owned(),
+            Reading::Halves(number, a, b) => format!("number {number}, or two: {a}, {b}"),
             Reading::Quad([a, b, c, d]) => format!("four numbers {a}, {b}, {c}, {d}"),
             Reading::Mixed(number, text) => format!("number {number}, with text {text:?} in it"),
             Reading::Float(number) => format!("floating point {number:?}"),
-            Reading::FloatPair(a, b) => format!("two floats {a:?}, {b:?}"),
+            Reading::FloatPair(None, a, b) => format!("two floats {a:?}, {b:?}"),
+            Reading::FloatPair(Some(number), a, b) => format!("number {number}, or two floats {a:?}, {b:?}"),
             Reading::Pair(a, b) => format!("two numbers {a}, {b}"),
-            Reading::Number(number) => format!("number {number}"),
+            // What is far below zero for its width is a negative number rather than a huge one.
+            Reading::Number(number) => match *number as i64 {
+                below @ FARTHEST_BELOW_ZERO..0 => format!("number {below}"),
+                _ => format!("number {number}"),
+            },
         }
     }
 }
@@ -242,6 +280,8 @@ fn place_of(kind: MemoryKind) -> &'static str {
     }
 }
 
+/// Numbers from here up to zero are shown with their sign: addresses have 47 or 48 bits, and so have distances between them.
+const FARTHEST_BELOW_ZERO: i64 = -(1 << 47);
 /// The longest string that is quoted, in characters.
 const LONGEST_QUOTE: usize = 60;
 /// The most bytes of read-only data that are looked through for a string's end.
@@ -251,17 +291,19 @@ const LONGEST_STRING_BYTES: usize = 4096;
 const FUNCTIONS_SHOWN: usize = 3;
 
 /// Reads words of one image.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Reader<'s, 'i> {
     image: &'i Image,
     symbols: &'s Symbols<'i>,
     vtables: &'s Vtables<'s, 'i>,
+    v8: V8Objects<'s, 'i>,
+    known: OnceLock<Vec<(u64, &'static str)>>,
 }
 
 impl<'s, 'i> Reader<'s, 'i> {
     /// A reader that names by these symbols and vtables.
     pub fn new(symbols: &'s Symbols<'i>, vtables: &'s Vtables<'s, 'i>) -> Reader<'s, 'i> {
-        Reader { image: symbols.image(), symbols, vtables }
+        Reader { image: symbols.image(), symbols, vtables, v8: V8Objects::new(symbols), known: OnceLock::new() }
     }
 
     /// The image whose words are read.
@@ -292,8 +334,17 @@ impl<'s, 'i> Reader<'s, 'i> {
         read_number(word, width)
             .or_else(|| text_in_word(word, self.image.target()).map(Reading::Text))
             .or_else(|| read_floats(word, self.image.target()))
+            .or_else(|| part_of_text(word, self.image.target()).map(Reading::PartOfText))
+            .or_else(|| self.known(word).map(Reading::Known))
             .or_else(|| letters_in_word(word, self.image.target()).map(|text| Reading::Mixed(word, text)))
+            .or_else(|| read_halves(word, self.image.target()))
             .unwrap_or(Reading::Number(word))
+    }
+
+    /// What a number is that the C library draws for each process anew, and that stands in many places.
+    fn known(&self, word: u64) -> Option<&'static str> {
+        let known = self.known.get_or_init(|| known_numbers(self.symbols));
+        known.iter().find(|(number, _)| *number == word).map(|(_, what)| *what)
     }
 
     /// What `word` is wherever it was found; `None` where that makes a difference: for what may be a size field.
@@ -310,9 +361,16 @@ impl<'s, 'i> Reader<'s, 'i> {
             return Reading::Vtable { name: format!("{vtable}{}", place.unwrap_or_default()), named };
         }
         let symbol = self.symbols.find(addr);
-        if matches!(region.kind, MemoryKind::Rodata)
-            && let Some(text) = plausible_text(self.bytes(addr))
-            && text.chars().count() > 1
+        if symbol.is_none()
+            && let Some(name) = self.linker_record(addr)
+        {
+            return match region.module {
+                Some(_) => Reading::Data { name },
+                None => Reading::PointerTo { kind: region.kind, what: name },
+            };
+        }
+        if self.holds_constants(addr, region)
+            && let Some(text) = self.string_at(addr, symbol.is_none())
         {
             return Reading::String(shortened(text));
         }
@@ -329,18 +387,71 @@ impl<'s, 'i> Reader<'s, 'i> {
         if region.module.is_none() && matches!(region.kind, MemoryKind::MainHeap | MemoryKind::Anonymous) {
             return self.read_pointer(addr, region.kind);
         }
+        if let Some(name) = self.vtables.type_info(addr) {
+            return Reading::Data { name: format!("typeinfo for {name}") };
+        }
         let module = region.module.and_then(|id| self.image.module(id));
         let place = match (module, region.thread.and_then(|id| self.image.threads().get(id.0 as usize))) {
             (Some(module), _) => {
                 let name = String::from_utf8_lossy(module.name());
                 // The dynamic linker's own allocations belong to it, and lie outside of its mapping.
                 let inside = addr.offset_from(module.base()).filter(|_| module.span.contains(addr));
-                Some(inside.map_or_else(|| format!("of {name}"), |offset| format!("{name}+{offset:#x}")))
+                let linkers = self.symbols.section(addr).map(|section| section.name).filter(|name| is_linkers(name));
+                let section = linkers.map(|name| format!(", in {}", String::from_utf8_lossy(name)));
+                let place = inside.map_or_else(|| format!("of {name}"), |offset| format!("{name}+{offset:#x}"));
+                Some(place + &section.unwrap_or_default())
             }
             (None, Some(thread)) => Some(format!("thread {}", thread.tid)),
             (None, None) => None,
         };
         Reading::Pointer { kind: region.kind, place }
+    }
+
+    /// The dynamic linker's record that `addr` lies in: `link map of libc.so.6`.
+    fn linker_record(&self, addr: Addr) -> Option<String> {
+        let record = self.image.linker_record(addr)?;
+        let module = self.image.module(record.module?)?;
+        let name = String::from_utf8_lossy(module.name());
+        let offset = addr.offset_from(record.span.start()).filter(|offset| *offset > 0);
+        Some(format!("link map of {name}{}", offset.map(|offset| format!("+{offset:#x}")).unwrap_or_default()))
+    }
+
+    /// Whether constants stand at `addr`: read-only data, also where the linker put it beside the code (`-z noseparate-code`),
+    /// which only the file's sections tell then.
+    fn holds_constants(&self, addr: Addr, region: &Region) -> bool {
+        let section = self.symbols.section(addr);
+        match region.kind {
+            MemoryKind::Rodata => section.is_none_or(|section| !is_linkers(section.name)),
+            MemoryKind::Text => {
+                section.is_some_and(|section| section.kind == SectionKind::ReadOnly && !is_linkers(section.name))
+            }
+            _ => false,
+        }
+    }
+
+    /// The text at `addr` among constants. The empty string and those of one character look like parts of numbers: they are
+    /// taken for text only where nothing else names the place (`nameless`), between other strings.
+    fn string_at(&self, addr: Addr, nameless: bool) -> Option<&'i str> {
+        let bytes = self.bytes(addr);
+        let text = match bytes.first()? {
+            0 => "",
+            _ => plausible_text(bytes)?,
+        };
+        if text.len() > 1 {
+            return Some(text);
+        }
+        let printable = |byte: u8| (0x20..0x7f).contains(&byte);
+        let before = addr.checked_sub(1).and_then(|at| self.bytes(at).first().copied());
+        // A number begins at an even address, and has a zero where its amount is small.
+        let wanted = if addr.0 % 2 == 1 { 1 } else { 2 };
+        let next = bytes.get(text.len() + 1..text.len() + 1 + wanted);
+        let next = next.filter(|next| next.iter().all(|byte| printable(*byte)));
+        let between = match text.is_empty() {
+            // The end of another string is an empty one as well: linkers share them.
+            true => before.is_some_and(printable) || before == Some(0) && next.is_some(),
+            false => before == Some(0) && next.is_some(),
+        };
+        (nameless && between).then_some(text)
     }
 
     /// An address in memory that the program asked for, by what stands there.
@@ -349,6 +460,12 @@ impl<'s, 'i> Reader<'s, 'i> {
             return Reading::GeneratedCode;
         }
         let width = self.image.target().width.bytes() as u64;
+        if let Some(what) = self.v8.describe(addr.0) {
+            return Reading::Managed { kind, what };
+        }
+        if let Some(text) = text_in_heap(self.bytes(addr)) {
+            return Reading::PointerToText { kind, text: shortened(text) };
+        }
         let tag = addr.0 % width;
         if tag != 0 {
             return Reading::Tagged { kind, tag: tag as u8 };
@@ -386,6 +503,12 @@ impl<'s, 'i> Reader<'s, 'i> {
     }
 }
 
+/// Whether a section holds tables for the linker and the unwinder: no text, though two of their bytes may look so.
+fn is_linkers(section: &[u8]) -> bool {
+    let begins: [&[u8]; 7] = [b".dynsym", b".hash", b".gnu.", b".rel", b".eh_frame", b".gcc_except_table", b".note"];
+    begins.iter().any(|name| section.starts_with(name))
+}
+
 /// `name` or `name+0x10`, demangled.
 fn symbol_name(symbol: &SymbolHit<'_>) -> String {
     match symbol.offset {
@@ -400,7 +523,7 @@ fn table_name(table: &FunctionTable<'_>) -> String {
     }
     let mut names: Vec<String> = Vec::new();
     for function in table.functions.iter().take(FUNCTIONS_SHOWN) {
-        names.push(function.symbol.map_or_else(|| function.addr.to_string(), |symbol| symbol_name(&symbol)));
+        names.push(function.symbol.map_or_else(|| format!("{:#x}", function.addr.0), |symbol| symbol_name(&symbol)));
     }
     let rest = if table.functions.len() > FUNCTIONS_SHOWN { ", …" } else { "" };
     format!("({}{rest})", names.join(", "))
@@ -422,77 +545,9 @@ fn is_heap_word(found_in: &[(MemoryKind, u64)]) -> bool {
     all > 0 && all - in_heaps <= all / 10
 }
 
-/// The largest chunk that the default threshold for mapping leaves in a heap, rounded up: 128 KiB and a page.
-pub(super) const LARGEST_CHUNK_BYTES: u64 = 0x2_1000;
-
-/// A size field of glibc's malloc (malloc/malloc.c, `struct malloc_chunk`, `mchunk_size`): a multiple of twice the width, with
-/// flags in the low three bits: 1 the chunk in front is in use, 2 mapped, 4 not from the main arena. Only fields with flag 1 and
-/// without flag 2 are taken: the others are rare, and even numbers are mostly numbers.
-fn read_chunk_size(word: u64, width: Width) -> Option<Reading> {
-    let unit = 2 * width.bytes() as u64;
-    let (bytes, flags) = (word & !7, word & 7);
-    let fits = bytes % unit == 0 && (2 * unit..=LARGEST_CHUNK_BYTES).contains(&bytes);
-    (fits && matches!(flags, 1 | 5)).then_some(Reading::ChunkSize { bytes })
-}
-
-fn read_number(word: u64, width: Width) -> Option<Reading> {
-    let signed = match width {
-        Width::W4 => i64::from(word as u32 as i32),
-        Width::W8 => word as i64,
-    };
-    if signed.unsigned_abs() < 0x1_0000 {
-        return Some(Reading::Small(signed));
-    }
-    let bytes = word.to_le_bytes();
-    let filled = bytes.get(..width.bytes())?;
-    filled.iter().all(|byte| *byte == bytes[0]).then_some(Reading::Fill(bytes[0]))
-}
-
-/// Numbers of 2 bytes below this are taken for four in a word: counts, flags, positions. Of random words one in 65,536 looks so.
-const SMALL_QUARTER: u16 = 0x1000;
-
-/// Numbers that a program would write down: a double or two floats with few digits, or two or four small integers.
-fn read_floats(word: u64, target: crate::addr::Target) -> Option<Reading> {
-    if target.width == Width::W4 {
-        let single = f32::from_bits(word as u32);
-        return plausible_single(single).then_some(Reading::Float(f64::from(single)));
-    }
-    let (first, second) = match target.order {
-        crate::addr::ByteOrder::Little => (word as u32, (word >> 32) as u32),
-        crate::addr::ByteOrder::Big => ((word >> 32) as u32, word as u32),
-    };
-    let number = f64::from_bits(word);
-    let magnitude = number.abs();
-    if (1e-6..1e15).contains(&magnitude) && format!("{magnitude:?}").len() <= 9 {
-        return Some(Reading::Float(number));
-    }
-    let (a, b) = (f32::from_bits(first), f32::from_bits(second));
-    let plausible = |number: f32| number == 0.0 || plausible_single(number);
-    if plausible(a) && plausible(b) {
-        return Some(Reading::FloatPair(a, b));
-    }
-    // The greatest and the least number of 4 bytes stand for "none" and "no limit".
-    let small = |half: u32| (half as i32).unsigned_abs() < 0x1_0000 || matches!(half as i32, i32::MAX | i32::MIN);
-    if small(first) && small(second) {
-        return Some(Reading::Pair(first as i32, second as i32));
-    }
-    let halves = |word: u32| match target.order {
-        crate::addr::ByteOrder::Little => [word as u16, (word >> 16) as u16],
-        crate::addr::ByteOrder::Big => [(word >> 16) as u16, word as u16],
-    };
-    let ([a, b], [c, d]) = (halves(first), halves(second));
-    let quad = [a, b, c, d];
-    quad.iter().all(|number| *number < SMALL_QUARTER).then_some(Reading::Quad(quad))
-}
-
-fn plausible_single(number: f32) -> bool {
-    (1e-3..1e7).contains(&number.abs()) && format!("{:?}", number.abs()).len() <= 6
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{ByteOrder, Target};
 
     #[test]
     fn a_bare_value_tells_little() {
@@ -501,49 +556,5 @@ mod tests {
         assert_eq!(WordKind::of_value(0x1_0000), WordKind::Other);
         assert_eq!(WordKind::of_value(u64::MAX), WordKind::Small);
         assert_eq!(WordKind::of_value(-0x1_0000_i64 as u64), WordKind::Other);
-    }
-
-    #[test]
-    fn numbers_too_small_for_an_address_are_small() {
-        assert_eq!(read_number(42, Width::W8), Some(Reading::Small(42)));
-        assert_eq!(read_number(u64::MAX, Width::W8), Some(Reading::Small(-1)));
-        assert_eq!(read_number(0xffff_fffe, Width::W4), Some(Reading::Small(-2)));
-        assert_eq!(read_number(0xffff_fffe, Width::W8), None);
-        assert_eq!(read_number(0x1_0000, Width::W8), None);
-    }
-
-    #[test]
-    fn one_repeated_byte_is_a_fill_pattern() {
-        assert_eq!(read_number(0xcdcd_cdcd_cdcd_cdcd, Width::W8), Some(Reading::Fill(0xcd)));
-        assert_eq!(read_number(0xcdcd_cdcd, Width::W4), Some(Reading::Fill(0xcd)));
-        assert_eq!(read_number(0xcdcd_cdcd_cdcd_cdce, Width::W8), None);
-    }
-
-    #[test]
-    fn a_size_field_is_a_multiple_of_two_words_with_its_flag() {
-        let chunk = |bytes| Some(Reading::ChunkSize { bytes });
-        assert_eq!(read_chunk_size(0x21, Width::W8), chunk(0x20));
-        assert_eq!(read_chunk_size(0x35, Width::W8), chunk(0x30));
-        assert_eq!(read_chunk_size(0x29, Width::W8), None);
-        assert_eq!(read_chunk_size(0x29, Width::W4), chunk(0x28));
-        assert_eq!(read_chunk_size(0x11, Width::W8), None, "the least chunk has 32 bytes");
-        assert_eq!(read_chunk_size(0x2_1012, Width::W8), None, "mapped");
-    }
-
-    #[test]
-    fn numbers_with_few_digits_are_floating_point() {
-        let read = |word| read_floats(word, Target::LITTLE_8);
-        assert_eq!(read(1.5_f64.to_bits()), Some(Reading::Float(1.5)));
-        assert_eq!(read((-250.0_f64).to_bits()), Some(Reading::Float(-250.0)));
-        assert_eq!(read(0x3fd5_5555_5555_5555), None, "a third has sixteen digits");
-        assert_eq!(read(0x4000_0000_3f80_0000), Some(Reading::FloatPair(1.0, 2.0)));
-        assert_eq!(read(0x0000_0007_0000_0003), Some(Reading::Pair(3, 7)));
-        assert_eq!(read(0x7fff_ffff_0000_0000), Some(Reading::Pair(0, i32::MAX)));
-        assert_eq!(read(0x7fff_fffe_0000_0000), None);
-        assert_eq!(read(0x0018_0002_0001_0000), Some(Reading::Quad([0, 1, 2, 24])));
-        assert_eq!(read(0x1018_0002_0001_0000), None);
-        let big = Target { order: ByteOrder::Big, ..Target::LITTLE_8 };
-        assert_eq!(read_floats(0x0018_0002_0001_0000, big), Some(Reading::Quad([24, 2, 1, 0])));
-        assert_eq!(read_floats(0x0000_0007_0000_0003, big), Some(Reading::Pair(7, 3)));
     }
 }

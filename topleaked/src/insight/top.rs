@@ -7,8 +7,9 @@ use crate::image::{Image, MemoryKind, ModuleId, Region};
 use crate::task::Task;
 use crate::words::{Count, Keep, Question, Tail, count_given, count_hottest, count_words};
 
+use super::number::LARGEST_CHUNK_BYTES;
 use super::pieces::MemoryPieces;
-use super::reading::{LARGEST_CHUNK_BYTES, Reader, Reading, WordKind};
+use super::reading::{Reader, Reading, WordKind};
 
 /// What [`top_words`] is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

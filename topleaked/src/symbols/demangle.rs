@@ -87,11 +87,16 @@ fn demangle_cpp(raw: &[u8]) -> Option<String> {
     }
     let mut out = Bounded { text: String::new(), pieces: 0 };
     symbol.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::new().recursion_limit(MOST_NESTING)).ok()?;
-    let mut text = usual_special_name(out.text);
+    let mut text = usual_special_name(without_empty_packs(out.text));
     if !tail.is_empty() {
         text.push_str(&format!(" [clone {}]", String::from_utf8_lossy(tail)));
     }
     Some(text)
+}
+
+/// The crate writes `Builder<double, >` where a pack of parameters is empty.
+fn without_empty_packs(text: String) -> String {
+    if text.contains(", >") { text.replace(", >", ">") } else { text }
 }
 
 /// The crate writes `{vtable(A)}` where everybody else, and so whoever searches for it, writes `vtable for A`.
@@ -131,6 +136,11 @@ pub fn demangle_type(name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_packs_leave_no_comma() {
+        assert_eq!(demangle(b"_Z1fI7BuilderIdJEEEvv"), "void f<Builder<double> >()");
+    }
 
     #[test]
     fn rust_names_lose_their_hash() {

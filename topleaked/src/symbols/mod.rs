@@ -143,6 +143,15 @@ impl<'i> Symbols<'i> {
         hits
     }
 
+    /// The symbols of a module whose raw name begins so, by address, at most `most` of them. Costs O(symbols).
+    pub fn find_by_prefix(&self, module: ModuleId, prefix: &[u8], most: usize) -> Vec<SymbolHit<'_>> {
+        let Some((loaded, symbols)) = self.module(module) else { return Vec::new() };
+        let found = symbols.table.find_prefix(prefix).take(most);
+        found
+            .map(|index| self.hit(module, loaded, symbols, index, loaded.runtime(symbols.table.address(index))))
+            .collect()
+    }
+
     fn hit<'s>(
         &self,
         id: ModuleId,

@@ -292,6 +292,11 @@ impl SymbolTable {
         (0..self.len()).filter(move |index| self.name(*index) == name)
     }
 
+    /// The places of all symbols whose name begins so, by address. O(n).
+    pub(super) fn find_prefix<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        (0..self.len()).filter(move |index| self.name(*index).starts_with(prefix))
+    }
+
     fn holds(&self, index: usize, address: u64) -> bool {
         address.wrapping_sub(self.address(index)) < self.size(index)
     }

@@ -1,7 +1,7 @@
 //! What the memory of a process says about types, without debug information where there is none.
 //!
 //! Knows vtables and the run-time type information beside them (C++), vtables of trait objects (Rust) and tables of
-//! functions (C), all by their shape in the dump; symbols and debug information make their names better. Knows what debug
+//! functions (C), all by their shape in the dump, and objects of JavaScript (V8) by what the engine tells debuggers; symbols and debug information make their names better. Knows what debug
 //! information says of types ([`Types`]): members, sizes, enumerators. Refuses to know allocations.
 //!
 //! ```no_run
@@ -34,6 +34,7 @@ mod rust_names;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod v8;
 mod value;
 mod vtable;
 
@@ -48,5 +49,6 @@ pub use layout::{
 pub use outline::{Outline, Row, RowKind};
 pub use pointers::{Lead, NodeKind, PointerMap, PointerSlot, PointerTarget};
 pub use shapes::{Field, LengthShape, Shape, TextShape};
+pub use v8::V8Objects;
 pub use value::{MOST_TEXT_BYTES, Value, same_type};
 pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

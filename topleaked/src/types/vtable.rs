@@ -228,6 +228,14 @@ impl<'a, 'i> Vtables<'a, 'i> {
         if self.records.is_static(addr) { read_function_table(self.symbols, addr) } else { None }
     }
 
+    /// The class whose run-time type information begins at `addr`; `None` where none does, or nothing names it.
+    pub fn type_info(&self, addr: Addr) -> Option<String> {
+        if !self.records.is_static(addr) {
+            return None;
+        }
+        self.records.class(addr).filter(|class| class.proven)?.name.clone()
+    }
+
     fn classify_class(&self, addr: Addr) -> Option<Vtable> {
         let offset_to_top = signed(self.word_at(addr, -2)?, self.image.target().width);
         let type_info = Addr(self.word_at(addr, -1)?);

@@ -168,9 +168,10 @@ fn classes_of_clang_and_libcxx_are_named() {
 }
 
 /// Compilers for other machines, and where their libraries lie.
-const OTHER_MACHINES: [(&str, &str, &str); 2] = [
+const OTHER_MACHINES: [(&str, &str, &str); 3] = [
     ("s390x", "s390x-linux-gnu-g++-12", "/usr/s390x-linux-gnu"),
     ("aarch64", "aarch64-linux-gnu-g++-12", "/usr/aarch64-linux-gnu"),
+    ("arm", "arm-linux-gnueabihf-g++-12", "/usr/arm-linux-gnueabihf"),
 ];
 
 #[test]

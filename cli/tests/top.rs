@@ -317,10 +317,17 @@ int main(void) {
 
 #[test]
 fn short_strings_are_told_from_zeros() {
-    let program = compile("short-strings", "c", SHORT_STRINGS, &Build { compiler: "cc", options: &["-O1", "-s"] });
-    let words = named(&crash(&program, &[]).core, &["--in", "heap"]);
-    assert_counts(&words, &[("string \"\"", 300), ("string \"/\"", 400)]);
-    assert!(words.iter().all(|(_, count)| !(500..508).contains(count)), "zeros are no string: {words:?}");
+    // Beside the code or apart from it.
+    for options in [&["-O1", "-s"][..], &["-O1", "-s", "-Wl,-z,noseparate-code"]] {
+        let program = compile("short-strings", "c", SHORT_STRINGS, &Build { compiler: "cc", options });
+        let dead = crash(&program, &[]);
+        let words = named(&dead.core, &["--in", "heap"]);
+        assert_counts(&words, &[("string \"\"", 300), ("string \"/\"", 400)]);
+        assert!(words.iter().all(|(_, count)| !(500..508).contains(count)), "zeros are no string: {words:?}");
+        let shown = top(&dead.core, &["--in", "heap", "--kind", "data"]);
+        let zeros = shown.lines().find(|line| line.trim_start().starts_with("50")).unwrap_or_else(|| panic!("{shown}"));
+        assert!(zeros.contains("read-only data, short-strings+0x"), "{shown}");
+    }
 }
 
 /// Frees what it allocated, so that the thread's cache is full.

@@ -377,9 +377,14 @@ impl<'s, 'i> Reader<'s, 'i> {
         if let Some(table) = self.vtables.function_table(addr) {
             return Reading::FunctionTable { name: table_name(&table) };
         }
+        let section = self.symbols.section(addr).map(|section| section.kind);
+        let kind = match (region.kind, section) {
+            (MemoryKind::Text, Some(SectionKind::ReadOnly)) => MemoryKind::Rodata,
+            (kind, _) => kind,
+        };
         if let Some(symbol) = symbol {
             let name = symbol_name(&symbol);
-            return match region.kind {
+            return match kind {
                 MemoryKind::Text => Reading::Function { name },
                 _ => Reading::Data { name },
             };
@@ -404,7 +409,7 @@ impl<'s, 'i> Reader<'s, 'i> {
             (None, Some(thread)) => Some(format!("thread {}", thread.tid)),
             (None, None) => None,
         };
-        Reading::Pointer { kind: region.kind, place }
+        Reading::Pointer { kind, place }
     }
 
     /// The dynamic linker's record that `addr` lies in: `link map of libc.so.6`.

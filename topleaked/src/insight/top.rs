@@ -1,6 +1,6 @@
 //! The most frequent words of a process, each read for a person.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::addr::{Addr, Span};
 use crate::image::{Image, MemoryKind, ModuleId, Region};
@@ -322,6 +322,15 @@ fn value_spans(reader: &Reader<'_, '_>, question: &TopQuestion) -> Option<Vec<Sp
             // Numbers and text have no range, and pointers into heaps are among the most frequent words of all.
             WordKind::Small | WordKind::Text | WordKind::Heap | WordKind::Other => {
                 return question.module.is_some().then(|| joined(regions(&of_module)));
+            }
+            WordKind::Data => {
+                // Constants may stand beside the code, in modules that have no segment for them alone.
+                let rodata = image.regions().iter().filter(|region| region.kind == MemoryKind::Rodata);
+                let apart: HashSet<ModuleId> = rodata.filter_map(|region| region.module).collect();
+                let beside = |region: &Region| {
+                    region.kind == MemoryKind::Text && region.module.is_some_and(|module| !apart.contains(&module))
+                };
+                spans.extend(regions(&|region| address_kind(region.kind) == WordKind::Data || beside(region)));
             }
             kind => spans.extend(regions(&|region| address_kind(region.kind) == *kind)),
         }

@@ -167,10 +167,16 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// What is being done, for who waits.
+fn say(what: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr(), "bench: {what}")?)
+}
+
 const USAGE: &str = "\
-usage: cargo xtask bench [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown] [--core FILE]
+usage: cargo xtask bench [--quick] [--size small|full] [--only TEXT] [--pairs COUNT] [--markdown] [--core FILE]
        cargo xtask bench --verbs [--core FILE] [--pairs COUNT]
        cargo xtask bench --fields [--size small|full] [--pairs COUNT]
+  --quick     one pair of each question, on small files, without the heaps: under a minute
   --size      small: files of some 100 MB; full (default): 1.5 GB core, 0.5 GB random words, 1 GB zeros
   --only      rows whose question or file contains TEXT; `heap` for walk, leaks and explain alone
   --pairs     how often each question is measured (5)
@@ -184,7 +190,7 @@ fn main() -> anyhow::Result<()> {
     let small = Sizes { core_words: 12 << 20, random_words: 1 << 22, zero_words: 1 << 23 };
     let (mut sizes, mut only, mut pairs, mut markdown) = (full, String::new(), 5usize, false);
     let (mut heaps, mut core) = ([1 << 20, 1 << 21, 1 << 22], None);
-    let mut only_verbs = false;
+    let (mut only_verbs, mut quick) = (false, false);
     let mut fields_alone = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -199,6 +205,9 @@ fn main() -> anyhow::Result<()> {
                     "full" => full,
                     other => bail!("no size is called {other}\n{USAGE}"),
                 }
+            }
+            "--quick" => {
+                (sizes, pairs, quick) = (small, 1, true);
             }
             "--only" => only = value()?,
             "--pairs" => pairs = value()?.parse().context(USAGE)?,
@@ -222,7 +231,8 @@ fn main() -> anyhow::Result<()> {
         rows().into_iter().filter(|row| row.name.contains(&only) || row.data.contains(&only)).collect();
     let folder = root.join("target/bench");
     let mut heap_table = String::new();
-    if only.is_empty() || "heap".contains(&only) {
+    if !quick && (only.is_empty() || "heap".contains(&only)) {
+        say("measures heaps; --only core leaves them out")?;
         heap_table = heap::measure(&folder, &heaps, core.as_deref(), pairs)?;
         writeln!(std::io::stdout(), "{heap_table}")?;
     }
@@ -241,6 +251,7 @@ fn main() -> anyhow::Result<()> {
         let file = File::open(&data.path)?;
         let gigabytes = file.metadata()?.len() as f64 / 1e9;
         for threads in [1, 2] {
+            say(&format!("{}, {}, {threads} thread(s)", row.data, row.name))?;
             let task = Task { threads: NonZeroUsize::new(threads).context("threads")?, ..Task::default() };
             plain_sum(&file, threads)?;
             let (mut walls, mut processors, mut sums, mut seconds) = (vec![], vec![], vec![], vec![]);

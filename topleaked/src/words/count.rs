@@ -10,21 +10,22 @@ use std::sync::Mutex;
 use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::task::Task;
 
+use super::aside::{Aside, Gather};
 use super::kernel;
 use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survive, Survivors, Warm};
 use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
 use super::search::Find;
 use super::source::{Parts, Place, Sink, UNIT_BYTES, Walk};
-use super::spill::Spooled;
+use super::stream::count_stream;
 use super::table::{Range, Table};
 use super::top::Top;
 use super::{Cost, Count, Counts, Error, Isa, Keep, Means, Question, Source, Tail};
 
 /// The most frequent words of a source, exactly.
 ///
-/// Memory stays within the task's budget: what does not fit is settled in further passes; a stream that can be read
-/// only once goes to a temporary file where it does not fit. Progress is in bytes.
+/// Memory stays within the task's budget: what does not fit is settled in further passes; of a stream that can be read
+/// only once, the words that may matter later go to a temporary file where they do not fit. Progress is in bytes.
 ///
 /// # Errors
 /// [`Error`]; there are no counts that are only nearly right.
@@ -34,21 +35,22 @@ pub fn count_words(source: Source<'_>, question: &Question<'_>, task: &Task) -> 
         Source::Extents(extents) => count_parts(Parts::Extents(extents), question, means, task),
         Source::Slices(slices) => count_parts(Parts::Slices(slices), question, means, task),
         Source::Mapped(extents) => count_parts(Parts::Mapped(extents), question, means, task),
-        Source::Stream(stream) => {
-            let spooled = Spooled::read(stream, means.piece_bytes, task)?;
-            let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, question.n);
-            let mut counts = spooled.with_parts(|parts| count_parts(parts, question, means, task))?;
-            counts.cost.spilled_bytes = spooled.spilled_bytes();
-            counts.cost.peak_bytes += spooled.memory_bytes();
-            Ok(counts)
-        }
+        Source::Stream(stream) => count_stream(stream, question, means, task),
     }
 }
+
+/// With less for its tables, a thread counts everything in one table, in as many passes as it takes.
+pub(super) const LEAST_TABLE_BYTES: u64 = 256 << 10;
 
 /// Fewer words than this are counted in a table at once. Tests go the long way with fewer.
 pub(super) const FEW_WORDS: u64 = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 
-fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &Task) -> Result<Counts, Error> {
+pub(super) fn count_parts(
+    parts: Parts<'_>,
+    question: &Question<'_>,
+    means: Means,
+    task: &Task,
+) -> Result<Counts, Error> {
     let width = question.target.width.bytes() as u64;
     let tail_counts = question.tail == Tail::Zero;
     let total_words = parts.total_words(width, tail_counts);
@@ -64,7 +66,7 @@ fn count_parts(parts: Parts<'_>, question: &Question<'_>, means: Means, task: &T
     let mut cost = Cost::default();
     let top = if question.n == 0 || total_words == 0 {
         Vec::new()
-    } else if question.keep != Keep::All || total_words < FEW_WORDS || means.table_bytes < 512 << 10 {
+    } else if question.keep != Keep::All || total_words < FEW_WORDS || means.table_bytes < LEAST_TABLE_BYTES {
         run.table(&mut cost)?
     } else {
         run.fast(run.sample(total_words)?, &mut cost)?
@@ -83,11 +85,21 @@ pub(super) fn count_found(
     let order = if cfg!(target_endian = "little") { ByteOrder::Little } else { ByteOrder::Big };
     let question = Question { target: Target { width: Width::W8, order }, ..Question::top(find.search.n) };
     let run = Run { walk, found: Some(find), width: 8, question: &question, means, task, isa: find.isa };
-    if means.table_bytes < 512 << 10 {
+    if means.table_bytes < LEAST_TABLE_BYTES {
         return run.table(cost);
     }
     let sample = run.sample_found()?;
-    if sample.total() < FEW_WORDS { run.table(cost) } else { run.fast(sample, cost) }
+    if sample.total() < FEW_WORDS {
+        return run.table(cost);
+    }
+    // Where one pass over few hot values will hardly do, all values are gathered in one, if they have room: they are few
+    // beside the words among which they are found.
+    let others = sample.words - sample.mass(FRONT_WORDS);
+    let bytes = sample.total().saturating_mul(8);
+    if others > sample.words / 64 && bytes + bytes / 4 < means.table_bytes.saturating_mul(means.threads as u64) / 2 {
+        return run.gathered(cost);
+    }
+    run.fast(sample, cost)
 }
 
 struct Run<'a> {
@@ -188,6 +200,24 @@ impl Run<'_> {
             }
         }
         Ok(top.finish())
+    }
+
+    /// One walk that sets all words aside; they are counted from there.
+    fn gathered(&self, cost: &mut Cost) -> Result<Vec<Count>, Error> {
+        let all = self.means.table_bytes * self.means.threads as u64;
+        let aside = Aside::new(all / 2);
+        self.start_pass(cost);
+        let mut sinks: Vec<_> =
+            (0..self.means.threads).map(|_| Gather::new(&aside, 2 * self.means.piece_bytes)).collect();
+        self.walk(&self.walk, &mut sinks)?;
+        sinks.into_iter().try_for_each(Gather::finish)?;
+        let held = aside.memory_bytes();
+        let means = Means { table_bytes: (all - held) / self.means.threads as u64, ..self.means };
+        let counts = aside.with_parts(|parts| count_parts(parts, self.question, means, self.task))?;
+        cost.spilled_bytes += aside.spilled_bytes();
+        self.note_bytes(cost, counts.cost.peak_bytes + held);
+        cost.passes += counts.cost.passes;
+        Ok(counts.top)
     }
 
     fn fast(&self, sample: Sample, cost: &mut Cost) -> Result<Vec<Count>, Error> {
@@ -342,7 +372,8 @@ impl Run<'_> {
                 Ok(top.floor().map_or(Floor::NONE, |last| Floor { count: last.count, value: last.value }))
             };
             let full: Vec<&Pool> = pools.iter().collect();
-            let tables = count_pools(&full, &partitions, room - pool_bytes, threads, self.question.target, &offer)?;
+            let tables =
+                count_pools(&full, &partitions, room - pool_bytes, threads, self.question.target, self.task, &offer)?;
             let pooled: u64 = pools.iter().map(Pool::used_bytes).sum();
             self.note_bytes(cost, pooled + tables + held);
             if partitions.is_complete() {

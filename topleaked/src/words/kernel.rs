@@ -40,9 +40,10 @@ impl Front {
 /// Odd, with no pattern in its bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A cheap bijection whose highest bits depend on all bits of the word.
+/// A cheap bijection whose highest bits depend on all bits of the word, and on the process's key.
 #[inline(always)]
-pub(super) fn spread(word: u64) -> u64 {
+fn spread(word: u64, key: u64) -> u64 {
+    let word = word ^ key;
     (word ^ (word >> 32)).wrapping_mul(SPREAD)
 }
 
@@ -50,7 +51,7 @@ pub(super) fn spread(word: u64) -> u64 {
 #[inline(always)]
 pub(super) fn unspread(spread: u64) -> u64 {
     let folded = spread.wrapping_mul(const { super::table::inverse(SPREAD) });
-    folded ^ (folded >> 32)
+    folded ^ (folded >> 32) ^ super::table::key()
 }
 
 /// A table of zeros, on large pages where the system has them: it is touched at random places, all of it.
@@ -322,9 +323,10 @@ fn others_body<const W: usize>(bytes: &[u8], front: &Front, out: &mut [u64]) -> 
 #[inline(always)]
 fn spread_body<const W: usize>(words: &mut [u64], low: u64, high: u64) -> usize {
     let span = high.wrapping_sub(low);
+    let key = super::table::key();
     let mut found = 0;
     for at in 0..words.len() {
-        let spread = spread(words[at]);
+        let spread = spread(words[at], key);
         words[found] = spread;
         found += usize::from(spread.wrapping_sub(low) <= span);
     }

@@ -3,6 +3,9 @@
 //! Knows how to count in bounded memory, on all threads, near the speed at which the bytes can be read. Refuses to
 //! know what a word means.
 //!
+//! What can be read again (files, memory) is walked over as often as it takes, mostly once. What comes only once is counted
+//! while it comes; see `stream` and `stream_search`.
+//!
 //! ```
 //! use topleaked::task::Task;
 //! use topleaked::words::{Question, Source, count_words};
@@ -13,6 +16,7 @@
 //! # Ok::<(), topleaked::words::Error>(())
 //! ```
 
+mod aside;
 mod count;
 mod given;
 mod hottest;
@@ -23,6 +27,8 @@ mod sample;
 mod search;
 mod source;
 mod spill;
+mod stream;
+mod stream_search;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -78,9 +84,16 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         return match self {
             Isa::Portable => true,
-            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+            // What `kernel` is compiled for.
+            Isa::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("bmi1")
+                    && std::arch::is_x86_feature_detected!("bmi2")
+                    && std::arch::is_x86_feature_detected!("popcnt")
+            }
             Isa::Avx512 => {
-                std::arch::is_x86_feature_detected!("avx512f")
+                Isa::Avx2.is_available()
+                    && std::arch::is_x86_feature_detected!("avx512f")
                     && std::arch::is_x86_feature_detected!("avx512bw")
                     && std::arch::is_x86_feature_detected!("avx512dq")
                     && std::arch::is_x86_feature_detected!("avx512vl")
@@ -175,7 +188,7 @@ pub enum Error {
         given: u64,
     },
     /// The results alone do not fit in the memory budget.
-    #[error("that many results do not fit in the memory budget: ask for fewer, or give at least {needed} bytes")]
+    #[error("that many results do not fit in the memory budget: ask for fewer, or give {needed} bytes or more")]
     Results {
         /// A budget with which the work goes on further.
         needed: u64,
@@ -208,7 +221,7 @@ struct Means {
 
 impl Means {
     /// The least budget that works.
-    const LEAST_BYTES: u64 = 256 << 10;
+    const LEAST_BYTES: u64 = 1 << 20;
     /// Small buffers of fixed size that each thread has.
     const FIXED_BYTES: u64 = 64 << 10;
 
@@ -222,7 +235,7 @@ impl Means {
 
     /// Shares out what is left of a budget that is large enough: at least three quarters of the least.
     fn share(budget: u64, task: &crate::task::Task, n: u64) -> Means {
-        let threads = task.threads.get().min(usize::try_from(budget / (128 << 10)).unwrap_or(usize::MAX)).max(1);
+        let threads = task.threads.get().min(usize::try_from(budget / Means::LEAST_BYTES).unwrap_or(usize::MAX)).max(1);
         let share = budget / threads as u64;
         let piece = usize::try_from(share / 8).unwrap_or(usize::MAX);
         let piece_bytes = piece.clamp(source::MIN_PIECE_BYTES, source::PIECE_BYTES) & !511;

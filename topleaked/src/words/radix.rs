@@ -8,11 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::addr::Target;
+use crate::task::Task;
 
 use super::Error;
 use super::count::raw_to_value;
 use super::kernel::unspread;
-use super::table::{Range, Table, mix};
+use super::table::{Range, Table, key, mix};
 
 const CHUNK_WORDS: usize = 512;
 const NONE: u32 = u32::MAX;
@@ -237,6 +238,7 @@ pub(super) fn count_pools(
     table_bytes: u64,
     threads: usize,
     target: Target,
+    task: &Task,
     offer: &Offer<'_>,
 ) -> Result<u64, Error> {
     let cursor = AtomicUsize::new(partitions.first);
@@ -248,6 +250,9 @@ pub(super) fn count_pools(
             if partition >= partitions.end() {
                 *peak.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += counter.peak_bytes;
                 return Ok(());
+            }
+            if task.progress.is_cancelled() {
+                return Err(Error::Cancelled);
             }
             counter.count(pools, partition)?;
         }
@@ -375,8 +380,9 @@ impl<'a> Counter<'a> {
         self.slots.resize(size, (0, 0));
         self.note_bytes(0);
         let slots = self.slots.as_mut_slice();
+        let key = key();
         for word in runs.flatten() {
-            let mut at = mix(*word) as usize & (size - 1);
+            let mut at = mix(*word ^ key) as usize & (size - 1);
             loop {
                 let slot = &mut slots[at];
                 if slot.0 == *word && slot.1 != 0 {

@@ -1,6 +1,8 @@
 //! The values at an offset from each match of a word.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{ByteOrder, Target};
@@ -9,6 +11,7 @@ use crate::task::Task;
 use super::count::{count_found, raw_to_value};
 use super::source::{PIECE_BYTES, Parts, Place, Sink, Walk};
 use super::spill::Spooled;
+use super::stream_search::{self, search_stream};
 use super::table::Range;
 use super::{Cost, Count, Error, Isa, Means, Source, Tail};
 
@@ -26,7 +29,7 @@ pub enum Member {
 }
 
 impl Member {
-    fn size_bytes(self) -> u64 {
+    pub(super) fn size_bytes(self) -> u64 {
         match self {
             Member::Bits(size) => u64::from(size.clamp(1, 8)).next_power_of_two(),
             Member::CString { max_bytes } => u64::from(max_bytes).clamp(1, 4096),
@@ -92,14 +95,20 @@ pub struct MemberCounts {
 /// # Errors
 /// [`Error`].
 pub fn count_members(source: Source<'_>, search: &Search, task: &Task) -> Result<MemberCounts, Error> {
-    let means = Means::of(task, search.n)?;
+    let results = match search.member.map(|at| at.member) {
+        // Each takes its bytes and some more.
+        Some(Member::CString { max_bytes }) => search.n.saturating_mul(2 + u64::from(max_bytes) / 64),
+        _ => search.n,
+    };
+    let means = Means::of(task, results)?;
     match source {
         Source::Extents(extents) => search_parts(Parts::Extents(extents), search, means, task),
         Source::Slices(slices) => search_parts(Parts::Slices(slices), search, means, task),
         Source::Mapped(extents) => search_parts(Parts::Mapped(extents), search, means, task),
+        Source::Stream(stream) if stream_search::is_near(search) => search_stream(stream, search, means, task),
         Source::Stream(stream) => {
             let spooled = Spooled::read(stream, means.piece_bytes, task)?;
-            let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, search.n);
+            let means = Means::share(task.memory_budget_bytes - spooled.memory_bytes(), task, results);
             let mut counts = spooled.with_parts(|parts| search_parts(parts, search, means, task))?;
             counts.cost.spilled_bytes = spooled.spilled_bytes();
             Ok(counts)
@@ -201,12 +210,10 @@ struct Strings<'a> {
     range: &'a Range,
 }
 
-/// FNV-1a with a final mix: which pass a string belongs to.
+/// Which pass a string belongs to. Keyed for each process, so that nobody can write strings that have equal hashes.
 fn hash(bytes: &[u8]) -> u64 {
-    let sum = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    super::table::mix(sum)
+    static KEYS: OnceLock<RandomState> = OnceLock::new();
+    KEYS.get_or_init(RandomState::new).hash_one(bytes)
 }
 
 impl Strings<'_> {
@@ -228,9 +235,13 @@ impl Strings<'_> {
         self.bytes += Strings::cost(bytes);
         while self.bytes > self.most_bytes && self.counts.len() > 1 {
             let mut hashes: Vec<u64> = self.counts.keys().map(|bytes| hash(bytes)).collect();
-            let middle = (hashes.len() - 1) / 2;
-            let (_, half, _) = hashes.select_nth_unstable(middle);
-            let last = self.range.last.fetch_min(*half, Ordering::Relaxed).min(*half);
+            hashes.sort_unstable();
+            let middle = hashes.get((hashes.len() - 1) / 2).copied().unwrap_or(0);
+            // At least those with the greatest hash go.
+            let below = |most: u64| hashes.iter().rev().find(|hash| **hash <= most && Some(*hash) != hashes.last());
+            // Of equal hashes, which nobody can bring about, none can go.
+            let Some(kept) = below(middle).or_else(|| below(u64::MAX)) else { return };
+            let last = self.range.last.fetch_min(*kept, Ordering::Relaxed).min(*kept);
             self.counts.retain(|bytes, _| hash(bytes) <= last);
             self.counts.shrink_to_fit();
             self.bytes = self.counts.keys().map(|bytes| Strings::cost(bytes)).sum();
@@ -341,8 +352,8 @@ struct Finder<'a, S> {
     positions: Vec<u32>,
     /// Bytes of members that lie elsewhere.
     window: Vec<u8>,
-    /// Values that were found, for the sink.
-    values: Vec<u8>,
+    /// Values that were found, for the sink: in this machine's byte order.
+    values: Vec<[u8; 8]>,
     matches: u64,
     members: u64,
 }
@@ -365,7 +376,7 @@ impl<S: Sink> Finder<'_, S> {
                         u64::from_be_bytes(raw)
                     }
                 };
-                self.values.extend_from_slice(&value.to_ne_bytes());
+                self.values.push(value.to_ne_bytes());
             }
             (Out::Strings(strings), Member::CString { .. }) => {
                 let size = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -373,17 +384,6 @@ impl<S: Sink> Finder<'_, S> {
             }
             _ => {}
         }
-    }
-
-    /// The value of a member that lies in `bytes`, with 8 bytes from its start on; where that is so, it fits its part.
-    #[inline(always)]
-    fn value_within(target: Target, size: u64, bytes: &[u8], start: usize) -> Option<u64> {
-        let raw = bytes.get(start..)?.first_chunk()?;
-        let unused_bits = 64 - 8 * size as u32;
-        Some(match target.order {
-            ByteOrder::Little => u64::from_le_bytes(*raw) & (u64::MAX >> unused_bits),
-            ByteOrder::Big => u64::from_be_bytes(*raw) >> unused_bits,
-        })
     }
 
     /// Takes the members of the matches at `positions` of `bytes`, which lie at `place`.
@@ -396,15 +396,29 @@ impl<S: Sink> Finder<'_, S> {
         let takes_values = matches!((&self.out, at.member), (Out::Values(_), Member::Bits(_)));
         let target = self.find.search.target;
         let offset = isize::try_from(at.offset).ok().filter(|_| takes_values);
+        // Most members lie in the bytes at hand.
+        let mut near_ones = 0..0;
+        if let Some(offset) = offset {
+            // The positions whose member, with 8 bytes from its start on, is inside.
+            let last = (bytes.len() as i128 - 8 - offset as i128).min(u32::MAX.into());
+            let from = positions.partition_point(|position| i128::from(*position) + (offset as i128) < 0);
+            let to = positions.partition_point(|position| i128::from(*position) <= last).max(from);
+            near_ones = from..to;
+            let unused_bits = 64 - 8 * size as u32;
+            let near = positions.get(from..to).unwrap_or_default();
+            let start = |position: &u32| (*position as usize).wrapping_add_signed(offset);
+            let raw =
+                |position| bytes.get(start(position)..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+            let values = near.iter().map(raw).map(|raw: [u8; 8]| match target.order {
+                ByteOrder::Little => u64::from_le_bytes(raw) & (u64::MAX >> unused_bits),
+                ByteOrder::Big => u64::from_be_bytes(raw) >> unused_bits,
+            });
+            self.values.extend(values.map(u64::to_ne_bytes));
+            self.members += near.len() as u64;
+        }
         // What is in the window now, as offsets in the part.
         let mut held = 0..0;
-        for (index, position) in positions.iter().enumerate() {
-            let near = offset.and_then(|offset| (*position as usize).checked_add_signed(offset));
-            if let Some(value) = near.and_then(|start| Self::value_within(target, size, bytes, start)) {
-                self.members += 1;
-                self.values.extend_from_slice(&value.to_ne_bytes());
-                continue;
-            }
+        for (index, position) in positions.iter().enumerate().filter(|(index, _)| !near_ones.contains(index)) {
             let start = self.find.member_start(at, place.offset + u64::from(*position), padded);
             let Some(start) = start else { continue };
             let end = start.saturating_add(size).min(whole);
@@ -429,7 +443,7 @@ impl<S: Sink> Finder<'_, S> {
         self.positions = positions;
         self.window = window;
         if let Out::Values(sink) = &mut self.out {
-            sink.words(place, &self.values)?;
+            sink.words(place, self.values.as_flattened())?;
         }
         self.values.clear();
         Ok(())

@@ -320,6 +320,11 @@ impl Mapping {
 
     fn bytes(&self, start: u64, end: u64) -> Result<&[u8], Error> {
         let all = self.map.as_deref().unwrap_or_default();
+        // All pages in one call, and not a fault for every few of them. Where the system does not know how, faults do.
+        #[cfg(target_os = "linux")]
+        if let (Some(map), true) = (&self.map, end <= all.len() as u64) {
+            let _ = map.advise_range(memmap2::Advice::PopulateRead, start as usize, (end - start) as usize);
+        }
         all.get(start as usize..end as usize).ok_or(Error::Shrunk { offset: start })
     }
 

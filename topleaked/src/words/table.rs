@@ -4,10 +4,19 @@
 //! outgrow its memory, the range is cut, what lies above it is forgotten, and left to a later pass. What remains is
 //! exact, each pass settles at least a part of a table's worth, and no choice of values can prevent that.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const FACTOR_A: u64 = 0x9e6c_63d0_9760_5a4d;
 const FACTOR_B: u64 = 0xc2b2_ae3d_27d4_eb4f;
+
+/// What words are mixed with before they are hashed, another number in each process: nobody can write a dump whose words all
+/// fall into one place. No answer depends on it.
+pub(super) fn key() -> u64 {
+    static KEY: OnceLock<u64> = OnceLock::new();
+    *KEY.get_or_init(|| RandomState::new().hash_one(0))
+}
 
 /// The number whose product with `odd` is 1.
 pub(super) const fn inverse(odd: u64) -> u64 {
@@ -71,6 +80,7 @@ pub(super) struct Table {
     most_slots: usize,
     first: u64,
     last: u64,
+    key: u64,
     peak_bytes: u64,
 }
 
@@ -83,7 +93,7 @@ impl Table {
         let most_slots = if power + power / 2 <= affordable { power } else { power / 2 }.max(32);
         let slots = vec![Slot::default(); most_slots.min(1024)];
         let peak_bytes = (slots.len() * size_of::<Slot>()) as u64;
-        Table { slots, used: 0, most_slots, first: range.first, last: range.last(), peak_bytes }
+        Table { slots, used: 0, most_slots, first: range.first, last: range.last(), key: key(), peak_bytes }
     }
 
     /// The greatest mixed value that it is responsible for.
@@ -108,7 +118,7 @@ impl Table {
     /// Adds `count` (not 0) to `value`, where it lies in the range.
     #[inline]
     pub(super) fn add(&mut self, value: u64, count: u64, range: &Range) {
-        self.add_mixed(mix(value), count, range);
+        self.add_mixed(mix(value ^ self.key), count, range);
     }
 
     #[inline]
@@ -234,7 +244,7 @@ impl Table {
 
     /// All values in the range, with their counts, in no order.
     pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.slots.iter().filter(|slot| slot.count != 0).map(|slot| (unmix(slot.mixed), slot.count))
+        self.slots.iter().filter(|slot| slot.count != 0).map(|slot| (unmix(slot.mixed) ^ self.key, slot.count))
     }
 }
 
@@ -248,6 +258,38 @@ mod tests {
         for value in [0, 1, u64::MAX, 0x0000_7fff_1234_5678, 0x5555_0000_0000_0000] {
             assert_eq!(unmix(mix(value)), value);
         }
+    }
+
+    /// How far a value lies from where it is looked for first.
+    fn longest_probe(table: &Table) -> usize {
+        let mask = table.slots.len() - 1;
+        let used = table.slots.iter().enumerate().filter(|(_, slot)| slot.count != 0);
+        used.map(|(at, slot)| at.wrapping_sub(table.home(slot.mixed)) & mask).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn nobody_can_write_words_that_fall_into_one_place() {
+        let range = Range::from(0);
+        let mut table = Table::new(16 << 20, &range);
+        (0..5000).for_each(|i| table.add(unmix(i << 32), 1, &range));
+        assert_eq!(table.counts().count(), 5000);
+        assert!(longest_probe(&table) < 200, "{}", longest_probe(&table));
+    }
+
+    #[test]
+    fn a_table_gives_up_what_another_gave_up() {
+        let range = Range::from(0);
+        let (mut large, mut small) = (Table::new(1 << 20, &range), Table::new(4096, &range));
+        (0..1000).for_each(|i| large.add(i, 1, &range));
+        (0..1000).for_each(|i| small.add(i, 1, &range));
+        assert!(range.last() < u64::MAX);
+        large.follow(&range);
+        assert_eq!(
+            large.counts().count(),
+            large.counts().filter(|(value, _)| mix(value ^ key()) <= range.last()).count()
+        );
+        large.merge(&small, &range);
+        assert!(large.counts().all(|(_, count)| count == 2) && large.counts().count() > 0);
     }
 
     #[test]

@@ -133,7 +133,7 @@ proptest! {
         threads in 1..4usize,
         kind in prop_oneof![Just(Kind::File), Just(Kind::Mapped), Just(Kind::Slices), Just(Kind::Stream)],
         isa in prop_oneof![Just(Isa::Portable), Just(Isa::Avx2), Just(Isa::Avx512)],
-        budget in prop_oneof![Just(256u64 << 10), Just(2 << 20), Just(64 << 20)],
+        budget in prop_oneof![Just(1u64 << 20), Just(2 << 20), Just(64 << 20)],
     ) {
         let mut bytes = vec![0xa5; skip];
         bytes.extend(words(&values, target.width.bytes()));
@@ -231,7 +231,7 @@ proptest! {
         tail in prop_oneof![Just(Tail::Zero), Just(Tail::Ignore)],
         n in n(),
         kind in prop_oneof![Just(Kind::File), Just(Kind::Mapped), Just(Kind::Slices), Just(Kind::Stream)],
-        budget in prop_oneof![Just(256u64 << 10), Just(16 << 20)],
+        budget in prop_oneof![Just(1u64 << 20), Just(16 << 20)],
         isa in prop_oneof![Just(Isa::Portable), Just(Isa::Avx2), Just(Isa::Avx512)],
     ) {
         let n = if budget < 1 << 20 { n.min(20) } else { n };
@@ -265,6 +265,127 @@ fn strings_end_at_a_zero_byte_the_limit_or_the_end() {
     };
     assert_eq!(ask(100), [("open".into(), 2), ("closedXX\u{7}".into(), 1)]);
     assert_eq!(ask(3), [("ope".into(), 2), ("clo".into(), 1)]);
+}
+
+/// So many that they take several passes; and two that a well-known hash takes for one.
+#[test]
+fn strings_that_do_not_fit_take_more_passes() {
+    let mut bytes = Vec::new();
+    let texts =
+        (0..30_000u32).map(|i| format!("text {:07} of many", i / 2)).chain(["7mohtcOFVz".into(), "c1E51sSEyx".into()]);
+    let mut known = BTreeMap::new();
+    for text in texts {
+        bytes.extend(7u64.to_le_bytes());
+        let mut raw = text.clone().into_bytes();
+        raw.resize(raw.len() / 8 * 8 + 8, 0);
+        bytes.extend(raw);
+        *known.entry(text).or_insert(0) += 1;
+    }
+    let member = Some(MemberAt { offset: 8, member: Member::CString { max_bytes: 100 } });
+    let search = Search { value: 7, member, n: 500, target: Target::LITTLE_8, tail: Tail::Zero, isa: None };
+    for kind in [Kind::Slices, Kind::Stream] {
+        let counts = members(kind, &bytes, &search, &task(1, 1 << 20)).unwrap();
+        let found: Vec<_> =
+            counts.strings.iter().map(|s| (String::from_utf8_lossy(&s.bytes).into_owned(), s.count)).collect();
+        let mut known: Vec<_> = known.clone().into_iter().collect();
+        known.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        known.truncate(500);
+        assert_eq!(found, known);
+        assert!(counts.cost.passes > 1, "{:?}", counts.cost);
+    }
+}
+
+/// Values in all the ways that a search of a stream takes: few, more than have room of their own, beyond memory, near and
+/// far, before and behind.
+#[test]
+fn members_in_streams_are_exact() {
+    let values: Vec<u64> = (0..60_000u64).flat_map(|i| [7, mixed(i % 20_011), mixed(i) % 9]).collect();
+    let mut bytes = words(&values, 8);
+    bytes.extend([7, 0, 0, 0, 0]);
+    for (offset, size) in [(8, 8), (16, 8), (12, 4), (-8, 8), (-4, 2), (65_536, 8), (-65_536, 1), (70_001, 4), (13, 8)]
+    {
+        for (value, order) in [(7, ByteOrder::Little), (0, ByteOrder::Little), (7 << 56, ByteOrder::Big)] {
+            let member = Some(MemberAt { offset, member: Member::Bits(size) });
+            let target = Target { width: Width::W8, order };
+            let search = Search { value, member, n: 100, target, tail: Tail::Zero, isa: None };
+            for budget in [1 << 20, 64 << 20] {
+                let stream = members(Kind::Stream, &bytes, &search, &task(2, budget)).unwrap();
+                let slices = members(Kind::Slices, &bytes, &search, &task(2, budget)).unwrap();
+                let (matches, known) = naive_members(&bytes, &search);
+                for counts in [&stream, &slices] {
+                    let top: Vec<_> = counts.top.iter().map(|count| (count.value, count.count)).collect();
+                    assert_eq!((counts.matches, top), (matches, known.clone()), "{offset} {size} {value:x}");
+                }
+                assert_eq!(stream.members, slices.members);
+                assert!(stream.cost.peak_bytes <= budget, "{:?}", stream.cost);
+            }
+        }
+    }
+}
+
+/// One pass where the front is proven; else what was set aside is counted, from memory or from a file.
+#[test]
+fn streams_are_counted_while_they_come() {
+    let hot = |i: u64| if mixed(i).is_multiple_of(3) { mixed(i) } else { 1 + mixed(i) % 24 };
+    let late = |i: u64| if i < 100_000 { mixed(i) } else { 1 + mixed(i) % 50 };
+    let spread: Vec<u64> = (0..300_000).map(hot).collect();
+    let at_the_end: Vec<u64> = (0..300_000).map(late).collect();
+    for (values, n, passes) in
+        [(&spread, 10, 1..2), (&spread, 100, 2..99), (&at_the_end, 10, 2..99), (&spread, 0, 1..2)]
+    {
+        for width in [Width::W8, Width::W4] {
+            let mut bytes = words(values, width.bytes());
+            bytes.push(1);
+            for (isa, budget) in Isa::ALL.into_iter().zip([1 << 20, 4 << 20, 64 << 20]) {
+                let target = Target { width, order: ByteOrder::Big };
+                let question = Question { n, target, isa: Some(isa), ..Question::top(n) };
+                let counts = count(Kind::Stream, &[&bytes], &question, &task(2, budget)).unwrap();
+                assert_eq!(pairs(&counts), naive(&[&bytes], &question), "{n} {width:?} {budget}");
+                assert!(counts.cost.peak_bytes <= budget, "{:?} {budget}", counts.cost);
+                assert!(passes.contains(&counts.cost.passes), "{n} {width:?} {:?}", counts.cost);
+                assert!(budget > 1 << 20 || counts.cost.spilled_bytes > 0, "{:?}", counts.cost);
+            }
+        }
+    }
+}
+
+/// More words of equal counts than the front holds: those outside it may be the smaller.
+#[test]
+fn a_tie_at_the_edge_of_the_front_is_seen() {
+    let values: Vec<u64> = (0..60 * 1000u64).map(|i| 1 + i * 7 % 60).collect();
+    let bytes = words(&values, 8);
+    let known: Vec<(u64, u64)> = (1..=20).map(|value| (value, 1000)).collect();
+    for kind in [Kind::Slices, Kind::Stream] {
+        let counts = count(kind, &[&bytes], &Question::top(20), &task(1, 64 << 20)).unwrap();
+        assert_eq!(pairs(&counts), known);
+    }
+    let all: [&[u8]; 1] = [&bytes];
+    let hottest = count_hottest(Parts::Slices(&all), &[Parts::Slices(&all)], Target::LITTLE_8, &task(1, 64 << 20));
+    assert_eq!(hottest.unwrap().unwrap().top, []);
+}
+
+/// A unit's worth of words and leftover bytes.
+#[test]
+fn leftover_bytes_behind_whole_units_are_a_word() {
+    let mut bytes = vec![0xff; 4 << 20];
+    bytes.extend([1, 2, 3]);
+    for kind in [Kind::File, Kind::Mapped, Kind::Slices, Kind::Stream] {
+        let counts = count(kind, &[&bytes], &Question::top(5), &task(2, 64 << 20)).unwrap();
+        assert_eq!(pairs(&counts), [(u64::MAX, 1 << 19), (0, 1)]);
+    }
+}
+
+/// Partitions in many passes, with pools that run out.
+#[test]
+fn noise_takes_passes_over_partitions() {
+    let values: Vec<u64> = (0..400_000u64).map(|i| mixed(i / 2 + u64::from(i % 5 == 0))).collect();
+    let bytes = words(&values, 8);
+    for (threads, budget) in [(1, 1 << 20), (2, 3 << 20), (2, 8 << 20)] {
+        let counts = count(Kind::Slices, &[&bytes], &Question::top(50), &task(threads, budget)).unwrap();
+        assert_eq!(pairs(&counts), naive(&[&bytes], &Question::top(50)));
+        assert!(counts.cost.peak_bytes <= budget, "{:?}", counts.cost);
+        assert!(budget > 4 << 20 || counts.cost.passes > 2, "{:?}", counts.cost);
+    }
 }
 
 #[test]

@@ -71,23 +71,24 @@ unsafe fn load_eight<const W: usize>(from: *const u8) -> __m512i {
     }
 }
 
+/// Eight words of a block, from the `at`-th eight on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 #[inline]
-fn load_block<const W: usize>(block: &[u8]) -> [__m512i; BLOCK / 8] {
-    assert!(block.len() == BLOCK * W);
-    // Not by `from_fn`: its closure is not always inlined.
-    let mut all = [_mm512_setzero_si512(); BLOCK / 8];
-    for (at, eight) in all.iter_mut().enumerate() {
-        // SAFETY: "inside the bytes": the block has BLOCK words, as just asserted, and each load takes 8 of them.
-        *eight = unsafe { load_eight::<W>(block.as_ptr().add(at * 8 * W)) };
-    }
-    all
+fn eight_of<const W: usize>(block: &[u8], at: usize) -> __m512i {
+    assert!(block.len() >= (at + 1) * 8 * W);
+    // SAFETY: "inside the bytes": as just asserted.
+    unsafe { load_eight::<W>(block.as_ptr().add(at * 8 * W)) }
 }
 
+/// Whether a block is all zeros. Its words are loaded again where they are looked at: keeping them costs more.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 #[inline]
-fn is_zero(raw: &[__m512i; BLOCK / 8]) -> bool {
-    let any = raw.iter().fold(_mm512_setzero_si512(), |any, words| _mm512_or_si512(any, *words));
+fn is_zero(block: &[u8]) -> bool {
+    let mut any = _mm512_setzero_si512();
+    for run in block.chunks_exact(64) {
+        // SAFETY: "eight at a time": as long as what is loaded.
+        any = _mm512_or_si512(any, unsafe { _mm512_loadu_si512(run.as_ptr().cast()) });
+    }
     _mm512_test_epi64_mask(any, any) == 0
 }
 
@@ -136,32 +137,40 @@ fn counted<const W: usize, const COLLECT: bool>(
     let blocks = bytes.chunks_exact(BLOCK * W);
     let rest = blocks.remainder();
     for block in blocks {
-        let raw = load_block::<W>(block);
-        if is_zero(&raw) {
+        if is_zero(block) {
             zeros += BLOCK as u64;
             continue;
         }
-        for (words, eight) in raw.iter().zip(indices.as_chunks_mut::<8>().0) {
-            let looked = registers.look_up(*words);
+        for (at, eight) in indices.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let looked = registers.look_up(eight_of::<W>(block, at));
             let exact = _mm512_add_epi64(_mm512_slli_epi64::<3>(looked.slots), lanes());
             let hashed = _mm512_add_epi64(looked.hashed, base);
             let index = _mm512_mask_blend_epi64(looked.hits, hashed, exact);
             // SAFETY: "eight at a time": `eight` is as long as what is stored.
             unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(index)) };
         }
+        let mut hot = 0u64;
         for (at, index) in indices.iter().enumerate() {
             // SAFETY: "in the table": an exact index is below COUNTERS_START since a slot has FRONT_BITS bits, and a
             // hashed one below COUNTERS_START + 2^(64 - shift), which is how many counters there are, as asserted.
-            // `found` is at most the number of words before this one, and `out` has more room than words; the word
-            // lies in the block, which has BLOCK of them.
             unsafe {
                 let counter = counters.get_unchecked_mut(*index as usize);
                 *counter = counter.wrapping_add(1);
                 if COLLECT {
-                    let warm = (*counter >> 31) as usize;
-                    *out.get_unchecked_mut(found) = super::load(&*block.as_ptr().add(at * W).cast::<[u8; W]>());
-                    found += warm;
+                    hot |= u64::from(*counter >> 31) << at;
                 }
+            }
+        }
+        if COLLECT {
+            while hot != 0 {
+                let at = hot.trailing_zeros() as usize;
+                hot &= hot - 1;
+                // SAFETY: "in the table": `found` is at most the number of words before this one, and `out` has more room
+                // than words; the word lies in the block, which has BLOCK of them.
+                unsafe {
+                    *out.get_unchecked_mut(found) = super::load(&*block.as_ptr().add(at * W).cast::<[u8; W]>());
+                }
+                found += 1;
             }
         }
     }
@@ -197,14 +206,13 @@ pub(super) fn narrow<const W: usize>(
         let blocks = group.chunks_exact(BLOCK * W);
         let rest = blocks.remainder();
         for block in blocks {
-            let raw = load_block::<W>(block);
-            if is_zero(&raw) {
+            if is_zero(block) {
                 zeros += BLOCK as u64;
                 continue;
             }
             let mut indices = [0u16; BLOCK];
-            for (words, eight) in raw.iter().zip(indices.as_chunks_mut::<8>().0) {
-                let looked = registers.look_up(*words);
+            for (at, eight) in indices.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let looked = registers.look_up(eight_of::<W>(block, at));
                 let slot = _mm512_slli_epi64::<3>(looked.slots);
                 let index = _mm512_add_epi64(_mm512_mask_blend_epi64(looked.hits, aside, slot), lanes());
                 let hashed = _mm512_cvtepi64_epi32(_mm512_maskz_compress_epi64(!looked.hits, looked.hashed));
@@ -246,11 +254,11 @@ pub(super) fn survivors<const W: usize>(bytes: &[u8], front: &Front, filter: &Fi
         let blocks = group.chunks_exact(BLOCK * W);
         let rest = blocks.remainder();
         for block in blocks {
-            let raw = load_block::<W>(block);
-            if front.keys[0] == 0 && is_zero(&raw) {
+            if front.keys[0] == 0 && is_zero(block) {
                 continue;
             }
-            for words in raw {
+            for at in 0..BLOCK / 8 {
+                let words = eight_of::<W>(block, at);
                 let looked = registers.look_up(words);
                 let run = _mm512_cvtepi64_epi32(looked.hashed);
                 // SAFETY: "in the table": a run is below 2^(64 - run_shift), which is how many bits there are, as
@@ -292,11 +300,19 @@ pub(super) fn matches<const W: usize>(bytes: &[u8], wanted: u64, out: &mut Vec<u
     let blocks = bytes.chunks_exact(BLOCK * W);
     let rest = blocks.remainder();
     for (number, block) in blocks.enumerate() {
-        let mut hits = 0u64;
-        for (at, words) in load_block::<W>(block).into_iter().enumerate() {
-            hits |= u64::from(_mm512_cmpeq_epi64_mask(words, key)) << (8 * at);
-        }
-        super::push_hits::<W>(hits, number * BLOCK * W, out);
+        let [a, b, c, d, e, f, g, h]: [__mmask8; 8] = {
+            let mut masks = [0; BLOCK / 8];
+            for (at, mask) in masks.iter_mut().enumerate() {
+                *mask = _mm512_cmpeq_epi64_mask(eight_of::<W>(block, at), key);
+            }
+            masks
+        };
+        // Joined as masks: as bytes they would be put together one by one.
+        let low =
+            _mm512_kunpackw(_mm512_kunpackb(d.into(), c.into()).into(), _mm512_kunpackb(b.into(), a.into()).into());
+        let high =
+            _mm512_kunpackw(_mm512_kunpackb(h.into(), g.into()).into(), _mm512_kunpackb(f.into(), e.into()).into());
+        super::push_hits::<W>(_mm512_kunpackd(high.into(), low.into()), number * BLOCK * W, out);
     }
     let done = bytes.len() - rest.len();
     let before = out.len();
@@ -325,7 +341,8 @@ pub(super) fn between<const W: usize>(bytes: &[u8], low: u64, high: u64, out: &m
             continue;
         }
         let mut more = 0;
-        for words in load_block::<W>(block) {
+        for at in 0..BLOCK / 8 {
+            let words = eight_of::<W>(block, at);
             let inside = _mm512_cmple_epu64_mask(_mm512_sub_epi64(words, start), span);
             // SAFETY: "in the table": at most BLOCK words go before the last eight, and there is room for 8 more.
             unsafe {
@@ -350,8 +367,7 @@ pub(super) fn others<const W: usize>(bytes: &[u8], front: &Front, out: &mut [u64
     let blocks = bytes.chunks_exact(BLOCK * W);
     let rest = blocks.remainder();
     for block in blocks {
-        let raw = load_block::<W>(block);
-        if front.keys[0] == 0 && is_zero(&raw) {
+        if front.keys[0] == 0 && is_zero(block) {
             continue;
         }
         let room = out.get_mut(found..).unwrap_or_default();
@@ -364,7 +380,8 @@ pub(super) fn others<const W: usize>(bytes: &[u8], front: &Front, out: &mut [u64
             continue;
         }
         let mut more = 0;
-        for words in raw {
+        for at in 0..BLOCK / 8 {
+            let words = eight_of::<W>(block, at);
             let missed = !registers.look_up(words).hits;
             // SAFETY: "in the table": at most BLOCK words go before the last eight, and there is room for 8 more.
             unsafe {
@@ -386,13 +403,14 @@ pub(super) fn select_spread<const W: usize>(words: &mut [u64], low: u64, high: u
     let factor = _mm512_set1_epi64(super::SPREAD as i64);
     let span = _mm512_set1_epi64(high.wrapping_sub(low) as i64);
     let start = _mm512_set1_epi64(low as i64);
+    let key = _mm512_set1_epi64(super::super::table::key() as i64);
     let eights = words.len() / 8;
     let mut found = 0;
     for eight in 0..eights {
         // SAFETY: "eight at a time": words 8 * eight to 8 * eight + 7 are there. What is stored begins at `found`, which
         // is at most 8 * eight: it ends where what was just loaded does, or before, and overwrites nothing to come.
         unsafe {
-            let word = _mm512_loadu_si512(words.as_ptr().add(eight * 8).cast());
+            let word = _mm512_xor_si512(_mm512_loadu_si512(words.as_ptr().add(eight * 8).cast()), key);
             let folded = _mm512_xor_si512(word, _mm512_srli_epi64::<32>(word));
             let spread = _mm512_mullo_epi64(folded, factor);
             let inside = _mm512_cmple_epu64_mask(_mm512_sub_epi64(spread, start), span);

@@ -293,7 +293,9 @@ impl Run<'_> {
             let walk = Walk { every: (units / SCOUTED_UNITS * 2).min(16), ..self.walk };
             self.walk(&walk, &mut sinks)?;
             self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
-            warm = Hashed::sum(sinks).bounds.highest(usize::try_from(n).unwrap_or(0) * 4 + 64);
+            warm = Hashed::sum(sinks)
+                .bounds
+                .hot(usize::try_from(n).unwrap_or(0), front.keys.iter().filter(|key| **key != 0).count() + 1);
         }
         let range = Range::from(0);
         let warm = Warm { counters: &warm, range: &range, table_bytes: self.means.table_bytes / 4 };

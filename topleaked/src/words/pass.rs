@@ -159,14 +159,26 @@ impl Bounds {
         }
     }
 
-    /// The indices of the `number` highest (wide) counters, and perhaps some more of the same height.
-    pub(super) fn highest(&self, number: usize) -> Vec<u32> {
+    /// The indices of the (wide) counters that may hold one of the `n` most frequent words, of which `front` are known to be in
+    /// the front, after a look at a part of the words: some times as many as there are such words, and those that are
+    /// hardly less than the last of them.
+    pub(super) fn hot(&self, n: usize, front: usize) -> Vec<u32> {
         let Bounds::Wide(counters) = self else { return Vec::new() };
         let mut all: Vec<u32> = counters.iter().skip(COUNTERS_START).copied().collect();
-        let Some(last) = number.min(all.len()).checked_sub(1) else { return Vec::new() };
-        let least = (*all.select_nth_unstable_by(last, |a, b| b.cmp(a)).1).max(1);
+        let mut nth = |n: usize| {
+            let at = n.min(all.len()).checked_sub(1)?;
+            Some(*all.select_nth_unstable_by(at, |a, b| b.cmp(a)).1)
+        };
+        let some = n * 4 + 64;
+        let most = some.max((1 << self.bits()) / 16);
+        let (Some(last), Some(some), Some(least)) = (nth(n.saturating_sub(front).max(1)), nth(some), nth(most)) else {
+            return Vec::new();
+        };
+        // Four times what chance makes of it: many words may be as frequent as the n-th.
+        let near = last.saturating_sub(4 * last.isqrt());
+        let least = near.min(some).max(least).max(1);
         let high = counters.iter().skip(COUNTERS_START).enumerate().filter(|(_, counter)| **counter >= least);
-        high.take(number * 2).filter_map(|(at, _)| u32::try_from(at).ok()).collect()
+        high.take(most * 2).filter_map(|(at, _)| u32::try_from(at).ok()).collect()
     }
 
     /// Lets through the words whose counter is at least `threshold`.

@@ -89,6 +89,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("at", "2000-02-29 00:00:00Z"),
     ("matrix[0][1]", "2"),
     ("matrix[1][0]", "3"),
+    ("place", "4"),
+    ("no_place", "-1"),
+    ("no_method", "null"),
     ("many[40]", "77"),
     ("many[63]", "0"),
     ("lamps[20]", "true"),
@@ -110,7 +113,7 @@ fn values_of_a_cpp_object_are_read_as_people_would() {
     let wide = [("below", "-5"), ("above", "7"), ("vast", "0x11223344556677880000000000000099"), ("quad", "2.5")];
     check(&values, &wide);
     assert!(!values.contains_key("wide_letters[256]"), "an array without end");
-    for pointer in ["self", "handler", "owner", "sharer"] {
+    for pointer in ["self", "some_method", "handler", "owner", "sharer"] {
         assert!(values[pointer].starts_with("0x"), "{pointer}: {}", values[pointer]);
     }
 }

@@ -277,7 +277,20 @@ impl<'a> Walk<'a> {
             TypeKind::Struct | TypeKind::Class | TypeKind::Union => {
                 return self.record(resolved, here);
             }
-            TypeKind::MemberPointer { .. } | TypeKind::Unspecified => LeafKind::Bytes,
+            TypeKind::MemberPointer { target, .. } => {
+                // A member's place is a number, -1 for null; a function's a pointer, with what is added to the object beside it.
+                let function = matches!(types.resolved(*target).kind, TypeKind::Function { .. });
+                let size = types.size_bytes(resolved).unwrap_or(0);
+                if function {
+                    self.push(id, here, None, artificial, LeafKind::Function);
+                    if let Some(leaf) = self.leaves.list.last_mut().filter(|leaf| leaf.offset == here.at) {
+                        leaf.size_bytes = size / 2;
+                    }
+                    return;
+                }
+                if matches!(size, 4 | 8) { LeafKind::Signed } else { LeafKind::Bytes }
+            }
+            TypeKind::Unspecified => LeafKind::Bytes,
             TypeKind::Void | TypeKind::Function { .. } => return,
             // Resolved away.
             TypeKind::Typedef(_) | TypeKind::Qualified(..) => return,

@@ -64,6 +64,10 @@ struct Client : Left, Right {
     unsigned __int128 above = 7, vast = (unsigned __int128)0x1122334455667788 << 64 | 0x99;
     __float128 quad = 2.5;
 #endif
+    int Tls::*place = &Tls::version, Tls::*no_place = nullptr;
+    void (Client::*no_method)() = nullptr;
+    void method() {}
+    void (Client::*some_method)() = &Client::method;
     int many[64] = {};
     bool lamps[40] = {};
     char16_t wide_letters[300] = {};

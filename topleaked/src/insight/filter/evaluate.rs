@@ -129,7 +129,7 @@ fn prepare<'a>(filter: &'a Filter, objects: &Objects) -> Node<'a> {
             Test::Reach(reach) => Node::Reach(*reach),
             Test::Size(comparison, size) => Node::Size(*comparison, *size),
             Test::Type(pattern) => {
-                let names = objects.identities().iter().map(|identity| pattern.holds(&identity.name));
+                let names = objects.identities().iter().map(|identity| pattern.holds_of_type(&identity.name));
                 // What has no type has no name: only a negation holds of it.
                 Node::Type(names.chain([pattern.negated]).collect())
             }

@@ -152,6 +152,14 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether a type of this name is meant; blanks are how a compiler writes, and do not count.
+    pub(super) fn holds_of_type(&self, name: &str) -> bool {
+        let bare = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
+        Pattern { text: bare(&self.text), ..self.clone() }.holds(&bare(name))
+    }
+}
+
 /// Matches with one place to come back to: the last star (Krauss, "Matching Wildcards: An Algorithm", Dr. Dobb's 2008).
 fn matches_wild(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());

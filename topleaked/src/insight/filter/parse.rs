@@ -187,6 +187,10 @@ impl Parser {
         if self.peek() == Some('"') {
             return self.quoted();
         }
+        // A name may begin with a single quote: `'lambda'`. As quotes two of them count around the whole.
+        if let Some(text) = self.single_quoted() {
+            return Ok(text);
+        }
         let start = self.at;
         let mut depth = 0_usize;
         while let Some(c) = self.peek().filter(|c| !c.is_whitespace()) {
@@ -225,10 +229,29 @@ impl Parser {
         Err(FilterError { column: opened + 1, message: "this quote is never closed".to_owned() })
     }
 
+    /// A text in single quotes, with a blank, a bracket or the end behind it; in it they cannot stand.
+    fn single_quoted(&mut self) -> Option<String> {
+        let rest = self.chars.get(self.at..)?.strip_prefix(&['\''])?;
+        let size = rest.iter().position(|c| *c == '\'')?;
+        let (text, rest) = rest.split_at_checked(size)?;
+        if rest.get(1).is_some_and(|c| !c.is_whitespace() && *c != ')') {
+            return None;
+        }
+        let text = text.iter().collect();
+        self.at += size + 2;
+        Some(text)
+    }
+
     fn literal(&mut self) -> Result<Literal, FilterError> {
         self.blanks();
         match self.peek() {
             Some('"') => return self.quoted().map(Literal::Text),
+            Some('\'') => {
+                if let Some(text) = self.single_quoted() {
+                    return Ok(Literal::Text(text));
+                }
+                return Err(self.error("this quote is never closed"));
+            }
             Some(c) if c.is_ascii_digit() || c == '-' || c == '+' => {
                 let start = self.at;
                 self.at += 1;

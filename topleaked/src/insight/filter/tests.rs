@@ -25,6 +25,7 @@ fn names_may_hold_what_types_hold() {
     };
     assert_eq!(name("type ~ net::Client*"), "net::Client*");
     assert_eq!(name("type == std::map<int,(anonymous)::A>"), "std::map<int,(anonymous)::A>");
+    assert_eq!(name("type == f()::'lambda'()"), "f()::'lambda'()");
     assert_eq!(name(r#"type == "a \"b\" \\ c""#), r#"a "b" \ c"#);
     assert_eq!(parsed("(type ~ A*)").to_string(), r#"type ~ "A*""#);
 }
@@ -40,6 +41,8 @@ fn members_are_paths_and_values() {
         ("load < 0.5", "this.load < 0.5"),
         ("name ~ session-*", r#"this.name ~ "session-*""#),
         ("mode == net::Mode::Idle", "this.mode == net::Mode::Idle"),
+        ("letter == 'a'", r#"this.letter == "a""#),
+        ("(name ~ 'a b*')", r#"this.name ~ "a b*""#),
         ("notes == 1", "this.notes == 1"),
         ("typed == 1 and sizes == 2", "this.typed == 1 and this.sizes == 2"),
     ];
@@ -57,6 +60,7 @@ fn a_fault_is_pointed_at() {
     );
     assert_eq!(fault("size > big"), "column 8: a size is expected, such as 4096 or 1K, not `big`");
     assert_eq!(fault("size 5"), "column 6: ==, !=, <, <=, > or >= is expected, not `5`");
+    assert_eq!(fault("letter == 'a"), "column 11: this quote is never closed");
     assert_eq!(fault("(leaked"), "column 1: this `(` is never closed");
     assert_eq!(fault("leaked)"), "column 7: there is no `(` for this `)`");
     assert_eq!(fault("leaked live"), "column 8: `and`, `or` or the end is expected, not `live`");

@@ -188,7 +188,7 @@ pub enum Error {
         given: u64,
     },
     /// The results alone do not fit in the memory budget.
-    #[error("that many results do not fit in the memory budget: ask for fewer, or give {needed} bytes or more")]
+    #[error("that many results do not fit in the memory budget: ask for fewer, or give at least {needed} bytes")]
     Results {
         /// A budget with which the work goes on further.
         needed: u64,

@@ -82,6 +82,10 @@ struct MappedChunk {
     usable_size: u64,
 }
 
+/// Walks that lead to no end of a piece may cover a stretch so many times; then none begins before the place that the last
+/// of them reached.
+const FAILED_WALKS: u64 = 4;
+
 /// What is looked for.
 pub(super) struct Wanted<'a> {
     pub(super) copy: &'a Copy,
@@ -130,6 +134,8 @@ fn search<W: Words>(
     let mut hint = 0;
     let mut log = Log::for_bytes(stretch.span.size_bytes());
     let trailer = wanted.copy.main.layout.mapped_have_trailer;
+    let mut failures = stretch.span.size_bytes().saturating_mul(FAILED_WALKS);
+    let mut pieces_from = at;
     while at < end {
         // Up to 2.25 and in 64-bit processes the first chunk begins with the page, else half an alignment behind.
         let pads = if W::WIDTH == 8 { &[0][..] } else { &[0, 8][..] };
@@ -141,16 +147,24 @@ fn search<W: Words>(
                 next = at + chunk.total;
                 break;
             }
-            if wants_pieces
-                && let Some((piece_end, is_own)) =
-                    main_piece::<W>(reader, wanted, stretch, at + pad, runs, found, &mut log)
-            {
-                if is_own {
-                    let claim = Span::new(Addr(at), Addr(piece_end)).unwrap_or_default();
-                    found.harvest.pieces.push(WalkedPiece { arena: 0, claims: vec![claim], missing_bytes: 0 });
+            if !wants_pieces || at < pieces_from {
+                continue;
+            }
+            match main_piece::<W>(reader, wanted, stretch, at + pad, runs, found, &mut log) {
+                Ok((piece_end, is_own)) => {
+                    if is_own {
+                        let claim = Span::new(Addr(at), Addr(piece_end)).unwrap_or_default();
+                        found.harvest.pieces.push(WalkedPiece { arena: 0, claims: vec![claim], missing_bytes: 0 });
+                    }
+                    next = piece_end.next_multiple_of(PAGE).max(at + PAGE);
+                    break;
                 }
-                next = piece_end.next_multiple_of(PAGE).max(at + PAGE);
-                break;
+                Err(reached) => {
+                    failures = failures.saturating_sub(reached.saturating_sub(at));
+                    if failures == 0 {
+                        pieces_from = pieces_from.max(reached);
+                    }
+                }
             }
         }
         at = next;
@@ -210,6 +224,9 @@ fn mapped_chunk<W: Words>(
 
 /// Walks the piece of a main arena that begins at `from`, where one does; gives its end, and whether it is this copy's. One
 /// of another copy adds nothing.
+///
+/// # Errors
+/// The address up to which was walked for nothing.
 fn main_piece<W: Words>(
     reader: Reader<'_>,
     wanted: &Wanted<'_>,
@@ -218,7 +235,7 @@ fn main_piece<W: Words>(
     runs: &mut Runs,
     found: &mut Mapped,
     log: &mut Log,
-) -> Option<(u64, bool)> {
+) -> Result<(u64, bool), u64> {
     let end = stretch.span.end().0;
     let own_top = wanted.copy.main.top;
     let tops = wanted.other_tops.iter().copied().chain(own_top);
@@ -227,7 +244,7 @@ fn main_piece<W: Words>(
     let rules = Rules { main: true, top, end, goes_on: false };
     let mut walker = Walker::new(reader, stretch, rules);
     if !walker.begins_piece::<W>(from) || !walker.proves::<W>(from, log) {
-        return None;
+        return Err(from);
     }
     let mut piece_runs = Runs::like(runs);
     let mut piece_log = Log::for_bytes(end - from);
@@ -235,14 +252,14 @@ fn main_piece<W: Words>(
         End::Fence(at) => (at, true),
         End::Top(at) => (at, top == own_top),
         // Without a proper end it is no piece, unless damage hides it.
-        End::Boundary(_) | End::Missing(_) if piece_log.damage_count == 0 => return None,
+        End::Boundary(at) | End::Missing(at) if piece_log.damage_count == 0 => return Err(at),
         End::Boundary(at) | End::Missing(at) => (at, true),
     };
     if is_own {
         found.harvest.runs.extend(piece_runs.finish());
         log.append(piece_log);
     }
-    Some((piece_end, is_own))
+    Ok((piece_end, is_own))
 }
 
 /// Private memory that nobody has claimed, in runs that touch no other.

@@ -5,7 +5,7 @@
 //!
 //! Layout: jemalloc 5.0.1 to 5.3.1 `struct base_block_s` and `struct base_s`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::addr::{Addr, Span};
 use crate::heap::memory::Reader;
@@ -78,13 +78,14 @@ impl Books {
     /// Finds out whose each block is.
     pub(super) fn assign_arenas(&mut self, reader: Reader<'_>) {
         let firsts: Vec<u64> = self.blocks.iter().filter(|(_, block)| block.next == 0).map(|(at, _)| *at).collect();
+        let ends = self.ends();
         for first in firsts {
             let base = first + BASE;
             let Some(arena) = reader.u32(base).filter(|arena| *arena < 1 << 12) else { continue };
             let newest = (base..base + BASE_HEAD)
                 .step_by(8)
                 .filter_map(|at| reader.word(at))
-                .find(|word| self.chain(*word).last() == Some(first));
+                .find(|word| ends.get(word) == Some(&first));
             let Some(newest) = newest else { continue };
             let arena = arena as u16;
             self.bases.entry(arena).or_insert(base);
@@ -94,6 +95,24 @@ impl Books {
                 }
             }
         }
+    }
+
+    /// For each block the one that its chain ends with; none for those that lead round in a circle.
+    fn ends(&self) -> BTreeMap<u64, u64> {
+        let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut visited = BTreeSet::new();
+        for start in self.blocks.keys() {
+            // Up to a block whose end is known, or that has been here before.
+            let mut open = Vec::new();
+            let end = self.chain(*start).find_map(|at| {
+                let known = ends.get(&at).copied().or_else(|| (!visited.insert(at)).then_some(0));
+                open.extend(known.is_none().then_some(at));
+                known
+            });
+            let end = end.or(open.last().copied()).filter(|end| *end != 0);
+            ends.extend(open.into_iter().filter_map(|at| Some((at, end?))));
+        }
+        ends
     }
 
     /// The blocks from one on to the first of its arena.
@@ -134,4 +153,31 @@ fn read_block(reader: Reader<'_>, at: u64, huge: u64) -> Option<Block> {
         && unused > at
         && unused.checked_add(unused_bytes)? == end;
     is_block.then_some(Block { end, next, arena: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_chain_ends_with_its_first_block() {
+        let blocks: [(u64, u64); 8] = [
+            (0x10, 0),
+            (0x20, 0x10),
+            (0x30, 0x20),
+            (0x40, 0x50),
+            (0x50, 0x60),
+            (0x60, 0x40),
+            (0x70, 0x20),
+            (0x80, 0x60),
+        ];
+        let blocks = blocks.map(|(at, next)| (at, Block { end: at + 8, next, arena: None }));
+        let books = Books { blocks: blocks.into_iter().collect(), ..Books::default() };
+        let ends: Vec<(u64, u64)> = books.ends().into_iter().collect();
+        assert_eq!(ends, [(0x10, 0x10), (0x20, 0x10), (0x30, 0x10), (0x70, 0x10)]);
+        // A long chain costs a step a block.
+        let chain = |at: u64| (at * 16, Block { end: at * 16 + 8, next: (at - 1) * 16, arena: None });
+        let books = Books { blocks: (1..200_000).map(chain).collect(), ..Books::default() };
+        assert!(books.ends().values().all(|end| *end == 16));
+    }
 }

@@ -7,6 +7,8 @@
 //! Layout: jemalloc 5.0.1 and 5.2.1 `struct cache_bin_s`, `tcache_init`; 5.3.0 and 5.3.1 `struct cache_bin_s`,
 //! `cache_bin_init`.
 
+use std::collections::BTreeMap;
+
 use crate::addr::{Addr, Span};
 use crate::heap::DamageKind;
 use crate::heap::damage::DamageLog;
@@ -25,6 +27,11 @@ const LEAST_BINS: usize = 24;
 const MOST_BINS: usize = 256;
 /// The large bins of a cache may lie apart from the small ones.
 const LEAST_LARGE_BINS: usize = 3;
+/// Beside twice the number of allocations, so many slots of stacks are read: an allocation lies on one.
+const SPARE_SLOTS: u64 = 1 << 20;
+
+/// The memory that stacks lie in: the end of each, by its start.
+type Stacks = BTreeMap<u64, Span>;
 
 /// What settling found.
 #[derive(Debug, Default)]
@@ -56,7 +63,8 @@ impl Caches<'_> {
     /// Marks what lies in caches, wherever in memory outside of `claimed` their bins are.
     pub(super) fn settle(&self, table: &mut AllocationTable, claimed: &[Span]) -> Settled {
         let mut settled = Settled::default();
-        let mut stacks: Vec<Span> = Vec::new();
+        let mut stacks = Stacks::new();
+        let mut slots = 2 * table.len() as u64 + SPARE_SLOTS;
         for region in self.image.regions() {
             let may_hold = matches!(
                 region.kind,
@@ -69,7 +77,7 @@ impl Caches<'_> {
                 let mut rest = span;
                 while let Some(stretch) = Stretch::first_in(self.reader.space, rest) {
                     for (start, bytes) in stretch.parts(8) {
-                        self.settle_part(start, bytes, table, &mut stacks, &mut settled);
+                        self.settle_part(start, bytes, table, (&mut stacks, &mut slots), &mut settled);
                     }
                     rest = Span::new(stretch.span.end(), rest.end()).unwrap_or_default();
                 }
@@ -83,7 +91,7 @@ impl Caches<'_> {
         start: u64,
         bytes: &[u8],
         table: &mut AllocationTable,
-        stacks: &mut Vec<Span>,
+        (stacks, slots): (&mut Stacks, &mut u64),
         settled: &mut Settled,
     ) {
         let mut at = 0;
@@ -94,7 +102,7 @@ impl Caches<'_> {
                 (before, at) = (0, at + 8);
                 continue;
             }
-            if self.leaves.iter().any(|leaf| leaf.address == word && leaf.key == before) {
+            if self.is_leaf(before, word) {
                 settled.metadata.extend(Span::with_size(Addr(start + at as u64 - 8), 16));
             }
             before = word;
@@ -112,22 +120,41 @@ impl Caches<'_> {
             let from = if self.kind == CacheKind::LowBits { at } else { at + 8 - RECORD };
             let size = bins.len() * RECORD;
             settled.metadata.extend(Span::with_size(Addr(start + from as u64), size as u64));
-            self.take(&bins, table, stacks, settled);
+            self.take(&bins, table, (&mut *stacks, &mut *slots), settled);
             (before, at) = (0, from + size);
         }
     }
 
+    /// Whether the tree has a leaf at `address` for `key`.
+    fn is_leaf(&self, key: u64, address: u64) -> bool {
+        // Most words are smaller than all keys, or larger.
+        let [first, .., last] = self.leaves else { return self.leaves.iter().any(|leaf| leaf.is(key, address)) };
+        let may_be = (first.key..=last.key).contains(&key);
+        may_be
+            && self.leaves.binary_search_by_key(&key, |leaf| leaf.key).is_ok_and(|at| self.leaves[at].is(key, address))
+    }
+
     /// Marks what lies on the stacks, and the stacks themselves.
-    fn take(&self, bins: &[Bin], table: &mut AllocationTable, stacks: &mut Vec<Span>, settled: &mut Settled) {
+    fn take(
+        &self,
+        bins: &[Bin],
+        table: &mut AllocationTable,
+        (stacks, slots): (&mut Stacks, &mut u64),
+        settled: &mut Settled,
+    ) {
         let (Some(first), Some(last)) = (bins.first(), bins.last()) else { return };
         if let Some((id, _)) = table.find(Addr(first.low)).filter(|(id, _)| table.state(*id).is_used()) {
             table.set_state(id, State::Internal);
-            stacks.push(table.span(id));
+            stacks.insert(table.address(id).0, table.span(id));
         }
         settled.caches += u64::from(bins.len() >= LEAST_BINS);
         debug_assert!(first.low <= last.end);
         for bin in bins {
             for slot in (bin.top..bin.end).step_by(8) {
+                if *slots == 0 {
+                    return;
+                }
+                *slots -= 1;
                 let Some(item) = self.reader.word(slot) else { continue };
                 match table.find_start(Addr(item)).map(|id| (id, table.state(id))) {
                     Some((id, State::Used)) => {
@@ -173,7 +200,7 @@ impl Caches<'_> {
     }
 
     /// The same where a bin has a count and a pointer behind its stack.
-    fn counted_bins(&self, bytes: &[u8], table: &AllocationTable, stacks: &[Span]) -> Vec<Bin> {
+    fn counted_bins(&self, bytes: &[u8], table: &AllocationTable, stacks: &Stacks) -> Vec<Bin> {
         let target = self.reader.target;
         let read = |record: &[u8]| -> Option<(u32, u32, u64)> {
             let half = |at: usize| record.get(at..).and_then(|rest| target.u32(rest));
@@ -183,7 +210,8 @@ impl Caches<'_> {
         if first == 0 || !first.is_multiple_of(8) {
             return Vec::new();
         }
-        let known = stacks.iter().find(|span| span.contains(Addr(first)));
+        let below = stacks.range(..=first).next_back().map(|(_, span)| span);
+        let known = below.filter(|span| span.contains(Addr(first)));
         let memory = match known {
             Some(span) => *span,
             None => match table.find(Addr(first)).filter(|(id, _)| table.state(*id).is_used()) {

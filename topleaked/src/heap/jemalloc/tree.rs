@@ -10,6 +10,7 @@ use crate::addr::{Addr, Span};
 use crate::heap::DamageKind;
 use crate::heap::damage::DamageLog;
 use crate::heap::memory::{Reader, Stretch};
+use crate::heap::table::AllocatorId;
 use crate::image::{Image, MemoryKind, ModuleId};
 
 use super::layout::{ADDRESS, GEOMETRIES, Geometry, HEAD_BYTES, SIZE};
@@ -40,6 +41,12 @@ pub(super) struct Tree {
 pub(super) struct Leaf {
     pub(super) key: u64,
     pub(super) address: u64,
+}
+
+impl Leaf {
+    pub(super) fn is(&self, key: u64, address: u64) -> bool {
+        (self.key, self.address) == (key, address)
+    }
 }
 
 /// Pages in a row that jemalloc has for one purpose.
@@ -121,7 +128,7 @@ impl Search<'_> {
                         continue;
                     }
                     self.words = self.words.saturating_sub(1);
-                    if self.words == 0 {
+                    if self.words == 0 || trees.len() >= AllocatorId::LIMIT {
                         return;
                     }
                     let Some(key) = self.prove(child, 1, geometry) else { continue };

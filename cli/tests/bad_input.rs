@@ -348,3 +348,12 @@ fn a_reader_that_goes_away_is_no_error() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((String::from_utf8_lossy(&output.stdout).lines().count(), &*stderr), (1, ""));
 }
+
+#[test]
+fn a_limit_of_nothing_is_refused() {
+    // It would be reached by a program that leaks nothing.
+    for limit in ["count=0", "bytes=0", "bytes=0K"] {
+        let line = refused(["leaks", "core", "--fail-on", limit]);
+        assert!(line.contains("at least 1"), "{line}");
+    }
+}

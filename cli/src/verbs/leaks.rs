@@ -59,7 +59,11 @@ fn threshold(text: &str) -> Result<Threshold, String> {
         Some(("count", count)) => count.parse().ok().map(Threshold::Count),
         _ => None,
     };
-    parsed.ok_or_else(|| "a limit is bytes=SIZE or count=NUMBER, such as bytes=1M or count=100".to_owned())
+    match parsed.ok_or("a limit is bytes=SIZE or count=NUMBER, such as bytes=1M or count=100")? {
+        // A program that leaks nothing would reach it.
+        Threshold::Bytes(0) | Threshold::Count(0) => Err("a limit is at least 1".to_owned()),
+        threshold => Ok(threshold),
+    }
 }
 
 fn tags(text: &str) -> Result<Tags, String> {

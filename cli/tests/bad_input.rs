@@ -299,7 +299,7 @@ fn the_budget_that_an_error_asks_for_is_enough() {
         let needed = number(&line, "too small: ", " bytes is the least");
         assert_eq!(ask(needed, "-n1").status.code(), Some(0), "{needed}");
         // Results: each budget that is named goes on further, to an end.
-        let mut budget = 1 << 20;
+        let mut budget = needed;
         for round in 0.. {
             let output = ask(budget, "-n150000");
             if output.status.success() {

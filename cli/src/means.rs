@@ -16,6 +16,13 @@ pub struct Means {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// What `--memory` says where a verb walks the heap: its tables grow with the allocations, whatever the option says.
+pub fn beside_the_heap(memory: clap::Arg) -> clap::Arg {
+    memory
+        .help("The most memory for unpacking and counting; the heap's tables come on top, some 25 bytes an allocation")
+        .long_help(None::<&str>)
+}
+
 impl Means {
     /// The task for the library's stages.
     pub fn task(&self) -> Task {

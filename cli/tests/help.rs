@@ -39,6 +39,16 @@ fn every_page_has_examples_that_fit_80_columns() {
     assert!(answer(["--help"]).contains("Exit code"), "the exit codes are said");
 }
 
+#[test]
+fn what_the_memory_option_does_not_bound_is_said() {
+    for verb in ["heap", "types", "leaks", "fields", "explain"] {
+        let page = answer([verb, "--help"]);
+        let words: Vec<&str> = page.split_whitespace().collect();
+        assert!(words.join(" ").contains("the heap's tables come on top"), "{verb}: {page}");
+    }
+    assert!(!answer(["info", "--help"]).contains("on top"));
+}
+
 const SERVER: &str = "
 #include <cstdlib>
 #include <vector>

@@ -13,6 +13,7 @@ use super::{Example, Verb};
 
 /// Options of `fields`.
 #[derive(clap::Args)]
+#[command(mut_arg("memory", crate::means::beside_the_heap))]
 pub(super) struct FieldsVerb {
     #[command(flatten)]
     dump: Dump,

@@ -11,6 +11,7 @@ use super::{Example, Verb};
 
 /// Options of `heap`.
 #[derive(clap::Args)]
+#[command(mut_arg("memory", crate::means::beside_the_heap))]
 pub(super) struct HeapVerb {
     #[command(flatten)]
     dump: Dump,

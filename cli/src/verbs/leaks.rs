@@ -13,6 +13,7 @@ use super::{Example, Verb};
 
 /// Options of `leaks`.
 #[derive(clap::Args)]
+#[command(mut_arg("memory", crate::means::beside_the_heap))]
 pub(super) struct LeaksVerb {
     #[command(flatten)]
     dump: Dump,

@@ -12,6 +12,7 @@ use super::{Example, Verb};
 
 /// Options of `types`.
 #[derive(clap::Args)]
+#[command(mut_arg("memory", crate::means::beside_the_heap))]
 pub(super) struct TypesVerb {
     #[command(flatten)]
     dump: Dump,

@@ -4,6 +4,7 @@ mod bad_input;
 mod classic;
 mod common;
 mod demo;
+mod fields;
 mod gdb;
 mod help;
 mod info;

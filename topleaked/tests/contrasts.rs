@@ -232,6 +232,37 @@ fn the_variant_of_a_rust_object_tells() {
     assert!(text.contains("phase = Closing"), "{text}");
 }
 
+fn rust(case: &str) -> (serde_json::Value, String) {
+    let case = format!("case=\"{case}\"");
+    let build = Build { compiler: "rustc", options: &["-g", "-O", "--edition=2024", "--cfg", &case] };
+    let crash = crash(&compile("contrasts-rust", "rs", RUST, &build), &[]);
+    ask(&crash, "Session", &FieldsOptions::default(), None).unwrap()
+}
+
+#[test]
+fn two_members_of_a_rust_object_tell_together() {
+    let (result, text) = rust("pair");
+    assert!(members(&result).iter().all(|member| member["significant"] == false), "{text}");
+    let rules = result["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 2, "{text}");
+    let mut covered = 0;
+    for rule in rules {
+        let conditions = rule["members"].as_array().unwrap();
+        let names: Vec<&str> = conditions.iter().map(|condition| condition["name"].as_str().unwrap()).collect();
+        // An option and what is in it say the same of the objects.
+        assert!(names.len() == 2 && names.contains(&"tls"), "{text}");
+        assert!(names.iter().any(|name| name.starts_with("limit")), "{text}");
+        covered += rule["coverage_suspects"]["count"].as_u64().unwrap();
+        assert!(rule["coverage_reference"]["count"].as_u64().unwrap() <= 2, "{text}");
+    }
+    assert_eq!(covered, result["suspects"]["count"].as_u64().unwrap(), "{text}");
+}
+
+#[test]
+fn nothing_is_claimed_of_a_rust_object_where_nothing_tells() {
+    assert_nothing(&rust("nothing"));
+}
+
 #[test]
 fn a_healthy_dump_is_something_to_compare_with() {
     let sick = crashed("g++", 1, &["-g"]);
@@ -276,7 +307,22 @@ fn groups_are_what_the_user_says() {
         .map(|(_, _, live, dropped)| live + dropped)
         .sum();
     assert_eq!(result["suspects"]["count"], hello, "{text}");
-    assert_eq!(result["members"][0]["name"], "conn.tls.phase", "{text}");
+    // What they were chosen by tells them apart, of course.
+    assert!(members(&result).iter().all(|member| member["name"] != "conn.tls.phase"), "{text}");
+    assert!(text.contains("not looked at: conn.tls.phase, by which they were chosen"), "{text}");
+    // All objects may be restricted, whatever the groups.
+    let options = FieldsOptions { only: Some("retries == 2"), ..options };
+    let (result, text) = ask(&crash, "Client", &options, None).unwrap();
+    let two: u64 = (counted(&crash).iter())
+        .filter(|(name, value, ..)| name == "retries" && value == "2")
+        .map(|(_, _, live, dropped)| live + dropped)
+        .sum();
+    let count = |group: &str| result[group]["count"].as_u64().unwrap();
+    assert_eq!((count("suspects") + count("reference"), &result["where"]), (two, &"retries == 2".into()), "{text}");
+    assert!(text.contains(" objects of Client where retries == 2; "), "{text}");
+    let options = FieldsOptions { only: Some("retries == 99"), ..FieldsOptions::default() };
+    let refused = ask(&crash, "Client", &options, None).unwrap_err().to_string();
+    assert_eq!(refused, "no object of Client is retries == 99");
     let options = FieldsOptions {
         suspects: Some("conn.tls.phase == Hello and retries > 3"),
         reference: Some("retries <= 3"),
@@ -284,11 +330,17 @@ fn groups_are_what_the_user_says() {
         ..FieldsOptions::default()
     };
     let (result, text) = ask(&crash, "Client", &options, None).unwrap();
-    let rule = &result["rules"][0]["members"];
-    let ops: Vec<(&str, &str)> = (rule.as_array().unwrap().iter())
-        .map(|condition| (condition["name"].as_str().unwrap(), condition["op"].as_str().unwrap()))
-        .collect();
-    assert_eq!(ops, [("retries", ">")], "{text}");
+    assert_eq!(result["rules"].as_array().unwrap().len(), 0, "{text}");
+    assert!(text.contains("not looked at: conn.tls.phase, retries, by which"), "{text}");
+    let options = FieldsOptions { reference: Some("retries <= 3 or leaked"), rules: false, ..options };
+    let (_, text) = ask(&crash, "Client", &options, None).unwrap();
+    assert!(!text.contains("in both groups"), "{text}");
+    let options = FieldsOptions { suspects: Some("size > 8"), reference: Some("retries == 2"), ..options };
+    let refused = ask(&crash, "Client", &options, None).unwrap_err().to_string();
+    assert_eq!(refused, "all objects of Client in the reference group are suspects, too");
+    let options = FieldsOptions { suspects: Some("retries == 2"), reference: Some("size > 8"), ..options };
+    let (_, text) = ask(&crash, "Client", &options, None).unwrap();
+    assert!(text.contains("in both groups: "), "{text}");
     for (wrong, error) in [
         ("phase == Hello", "there is no member `phase`"),
         ("conn.tls.phase == Bye", "it is one of Plain, Hello, Open, Shut"),
@@ -313,6 +365,17 @@ fn two_members_make_a_table_and_a_value_has_addresses() {
         assert_eq!(count[if differ { "reference" } else { "suspects" }], 0, "{text}");
     }
     assert!(text.contains("left down, right across"), "{text}");
+    // Numbers with many values are columns in their order, from the least that there is to the greatest.
+    for (by, least, greatest) in [("serial", "0 to ", " to 6000"), ("weight", "0 to ", " to 124.875")] {
+        let options = FieldsOptions { member: Some("left"), group_by: Some(by), ..FieldsOptions::default() };
+        let (_, text) = ask(&crash, "Client", &options, None).unwrap();
+        let titles = text.lines().find(|line| line.contains(" to ")).unwrap_or_else(|| panic!("{text}"));
+        assert!(!text.contains("-922337") && !text.contains("NaN") && !text.contains("others"), "{text}");
+        assert!(titles.trim_start().starts_with(least) && titles.trim_end().ends_with(greatest), "{text}");
+        let starts: Vec<f64> =
+            titles.split("  ").filter_map(|title| title.trim().split(' ').next()?.parse().ok()).collect();
+        assert!(starts.len() == 8 && starts.is_sorted(), "{text}");
+    }
     let options = FieldsOptions { member: Some("label"), objects: Some("probe"), ..FieldsOptions::default() };
     let (result, text) = ask(&crash, "Client", &options, None).unwrap();
     let objects = result["objects"].as_array().unwrap();

@@ -1,5 +1,6 @@
 //! All tests of the library from outside in one executable: each more would link the whole library again.
 
+mod alarms;
 mod contrasts;
 mod fields;
 mod graph;
@@ -17,4 +18,5 @@ mod slabs_written;
 mod spread;
 mod synthetic_image;
 mod top_words;
+mod unlinked;
 mod values;

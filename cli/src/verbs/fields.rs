@@ -17,7 +17,7 @@ use super::{Example, Verb};
 pub(super) struct FieldsVerb {
     #[command(flatten)]
     dump: Dump,
-    /// The type, by its name as `leaks` shows it; scopes may be left out
+    /// The type, by its name as `leaks` shows it, scopes left out or not; or the size of allocations of no known type: 48
     #[arg(value_name = "TYPE")]
     type_name: String,
     /// Shows all values of one member: conn.state, +0x18
@@ -39,6 +39,9 @@ pub(super) struct FieldsVerb {
     /// The objects compared with, in the same words [default: live; with --suspects all others]
     #[arg(long, value_name = "FILTER")]
     reference: Option<String>,
+    /// Considers only objects of which this holds, in the same words: 'retries > 3', 'address >= 0x7f0000000000'
+    #[arg(long = "where", value_name = "FILTER")]
+    only: Option<String>,
     /// Another dump of the program, in good health: its objects are compared with
     #[arg(long, value_name = "OTHER_CORE", conflicts_with = "reference")]
     baseline: Option<PathBuf>,
@@ -76,6 +79,8 @@ impl Verb for FieldsVerb {
             rules: self.rules,
             suspects: self.suspects.as_deref(),
             reference: self.reference.as_deref(),
+            only: self.only.as_deref(),
+            exact: false,
         };
         let fields = terminal::with_progress(&task, || Fields::new(&session, &self.type_name, &asked, other.as_ref()))?;
         let mut diagnostics = session.diagnostics();

@@ -62,6 +62,28 @@ pub enum TimeUnit {
     Nanoseconds,
 }
 
+impl TimeUnit {
+    /// Its name, in the plural.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeUnit::Seconds => "seconds",
+            TimeUnit::Milliseconds => "milliseconds",
+            TimeUnit::Microseconds => "microseconds",
+            TimeUnit::Nanoseconds => "nanoseconds",
+        }
+    }
+
+    /// How many of it a second has.
+    pub fn per_second(self) -> u64 {
+        match self {
+            TimeUnit::Seconds => 1,
+            TimeUnit::Milliseconds => 1_000,
+            TimeUnit::Microseconds => 1_000_000,
+            TimeUnit::Nanoseconds => 1_000_000_000,
+        }
+    }
+}
+
 /// What a member is for, by its values.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -86,6 +108,8 @@ pub enum Role {
         /// Where the pointer is.
         pointer: u64,
     },
+    /// A number that is negative in some objects.
+    Signed,
     /// Any other number.
     Number,
 }
@@ -252,7 +276,7 @@ impl Inference<'_> {
             return None;
         }
         let values = self.values(offset, width);
-        if is_float(&values, width) || time_unit(&values, width).is_some() {
+        if time_unit(&values, width).is_some() || (is_float(&values, width) && !is_two_floats(&values, width)) {
             return None;
         }
         // What few objects have is too little to tell parts by: they may be of another kind.
@@ -296,7 +320,10 @@ impl Inference<'_> {
         }
         // The lower half of a number whose upper half varies runs through its whole range.
         let upper = lows.iter().filter(|low| **low & sign != 0).count() * 100 / lows.len().max(1);
-        let own = time_unit(&highs, half).is_some() || is_float(&highs, half) || self.halves(low_at, half).is_some();
+        let own = time_unit(&highs, half).is_some()
+            || is_float(&highs, half)
+            || is_signed(&lows, half)
+            || self.halves(low_at, half).is_some();
         let wraps = !own
             && few_lows >= MOST_STATES / 2
             && (20..=80).contains(&upper)
@@ -327,6 +354,8 @@ impl Inference<'_> {
             Role::Time(unit)
         } else if is_counter(&values) {
             Role::Counter
+        } else if is_signed(&values, width) {
+            Role::Signed
         } else if count <= MOST_STATES && most < 256 {
             Role::State
         } else {
@@ -386,14 +415,22 @@ fn is_float(values: &[u64], width: usize) -> bool {
     count > 2 && nearly_all(set.iter().filter(plausible).count(), set.len())
 }
 
+/// Whether numbers that could be doubles are a float in the upper half, and a float, a moment or a small number in the lower one:
+/// a double's lower bits are zero or anything.
+fn is_two_floats(values: &[u64], width: usize) -> bool {
+    if width != 8 {
+        return false;
+    }
+    let lows: Vec<u64> = values.iter().map(|value| value & 0xffff_ffff).collect();
+    let highs: Vec<u64> = values.iter().map(|value| value >> 32).collect();
+    let small = lows.iter().any(|low| *low != 0) && lows.iter().all(|low| *low < 1 << 16);
+    is_float(&highs, 4) && (small || is_float(&lows, 4) || time_unit(&lows, 4).is_some())
+}
+
 /// Whether values are moments between 2000 and 2040, zero apart.
 fn time_unit(values: &[u64], width: usize) -> Option<TimeUnit> {
-    const UNITS: [(TimeUnit, u64); 4] = [
-        (TimeUnit::Seconds, 1),
-        (TimeUnit::Milliseconds, 1_000),
-        (TimeUnit::Microseconds, 1_000_000),
-        (TimeUnit::Nanoseconds, 1_000_000_000),
-    ];
+    const UNITS: [TimeUnit; 4] =
+        [TimeUnit::Seconds, TimeUnit::Milliseconds, TimeUnit::Microseconds, TimeUnit::Nanoseconds];
     let set: Vec<u64> = values.iter().copied().filter(|value| *value != 0).collect();
     let count = distinct(&set);
     let units = UNITS.iter().take(match width {
@@ -401,7 +438,8 @@ fn time_unit(values: &[u64], width: usize) -> Option<TimeUnit> {
         4 => 1,
         _ => 0,
     });
-    units.into_iter().find_map(|(unit, per_second)| {
+    units.into_iter().find_map(|unit| {
+        let per_second = unit.per_second();
         let range = 946_684_800 * per_second..2_208_988_800 * per_second;
         let inside = set.iter().filter(|value| range.contains(value)).count();
         // Some letters and small numbers in a row look like a moment too, but do not pass as time does.
@@ -409,6 +447,18 @@ fn time_unit(values: &[u64], width: usize) -> Option<TimeUnit> {
         let passes = count > MOST_STATES && distinct(&last) * 2 > count.min(FEW);
         (passes && nearly_all(inside, set.len())).then_some(*unit)
     })
+}
+
+/// Whether some values are negative and none is large: their upper byte repeats the sign. All ones alone stand for none.
+fn is_signed(values: &[u64], width: usize) -> bool {
+    if width < 2 {
+        return false;
+    }
+    let bits = width as u32 * 8;
+    let ones = u64::MAX >> (64 - bits);
+    let upper = |value: u64| value >> (bits - 9);
+    let negative = values.iter().any(|value| upper(*value) == 0x1ff && *value != ones);
+    negative && values.iter().all(|value| matches!(upper(*value), 0 | 0x1ff))
 }
 
 /// Whether values rise or fall in the order of the objects, and are as close as numbers that were given out in turn.
@@ -429,6 +479,7 @@ impl InferredMember {
             Role::Pointer => "pointer".to_owned(),
             Role::Text => format!("char[{}]", self.width),
             Role::Float => format!("f{}", self.width * 8),
+            Role::Signed => format!("i{}", self.width * 8),
             _ => format!("u{}", self.width * 8),
         }
     }
@@ -445,7 +496,7 @@ impl InferredMember {
             Role::Time(_) => "time",
             Role::Float => "float",
             Role::Size { .. } => "size",
-            Role::Number => "number",
+            Role::Signed | Role::Number => "number",
         }
     }
 }

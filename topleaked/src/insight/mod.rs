@@ -20,8 +20,8 @@ mod top;
 mod usage;
 
 pub use fields::{
-    ConditionError, CrossTable, FieldMember, FieldRule, FieldValue, FieldsQuestion, Meaning, MemberKind, Names,
-    ObjectConditions, RuleCondition, RuleTest, Study, Usual,
+    ConditionError, CrossTable, CrossValues, FieldMember, FieldRule, FieldValue, FieldsQuestion, Meaning, MemberKind,
+    MemberPlaces, Names, ObjectConditions, RuleCondition, RuleTest, Study, Usual, alike,
 };
 pub use groups::{GroupKey, Grouping};
 pub use inferred::{InferredMember, Pointed, PointsTo, Role, TimeUnit, infer_layout};

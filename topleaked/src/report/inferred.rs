@@ -2,7 +2,7 @@
 
 use crate::heap::{AllocId, HeapError};
 use crate::image::MemoryKind;
-use crate::insight::{InferredMember, Pointed, PointsTo, Role, TimeUnit, infer_layout, plausible_text};
+use crate::insight::{InferredMember, Pointed, PointsTo, Role, infer_layout, plausible_text};
 use crate::session::Session;
 
 use super::layout::{LayoutView, Layouts, MemberView};
@@ -117,13 +117,8 @@ pub(super) fn says(member: &InferredMember, objects: usize) -> String {
         Role::Flag => "flag".to_owned(),
         Role::State => values("state"),
         Role::Counter => "counter".to_owned(),
-        Role::Time(unit) => match unit {
-            TimeUnit::Seconds => "time in seconds".to_owned(),
-            TimeUnit::Milliseconds => "time in milliseconds".to_owned(),
-            TimeUnit::Microseconds => "time in microseconds".to_owned(),
-            TimeUnit::Nanoseconds => "time in nanoseconds".to_owned(),
-        },
-        Role::Float => values("number"),
+        Role::Time(unit) => format!("time in {}", unit.name()),
+        Role::Float | Role::Signed => values("number"),
         Role::Size { pointer } => format!("size of what +{pointer:#x} points to"),
         Role::Number => values("number"),
     }

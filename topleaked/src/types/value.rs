@@ -404,6 +404,7 @@ impl Types {
             Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
             Value::Int(value) => Cow::Owned(value.to_string()),
             Value::UInt(value) => Cow::Owned(value.to_string()),
+            Value::Float(value) if leaf.size_bytes == 4 => Cow::Owned((*value as f32).to_string()),
             Value::Float(value) => Cow::Owned(value.to_string()),
             Value::Character(code) => match char::from_u32(*code).filter(|c| !c.is_control()) {
                 Some(c) => Cow::Owned(format!("'{c}'")),
@@ -465,7 +466,7 @@ impl Types {
 }
 
 /// `2026-02-01 12:00:00Z` for seconds since 1970, after 0 and before the year 10000.
-fn date(seconds: i64) -> String {
+pub fn date(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years that begin in March, so that the leap day is their last ("Euclidean affine functions", Neri and Schneider).
     let day = days + 719_468;

@@ -1,5 +1,7 @@
-// Sessions behind `dyn` pointers; some lists of them are forgotten. The phase of the forgotten ones tells: all are closing.
+// Sessions behind `dyn` pointers; some lists of them are forgotten. The phase of the forgotten ones tells: all are closing. With
+// `--cfg case="pair"` only `tls` and `limit` together tell, with `--cfg case="nothing"` nothing does.
 // Prints `NAME VALUE LIVE DROPPED`.
+#![allow(unexpected_cfgs)]
 #[allow(dead_code)]
 #[derive(Clone, Copy)]
 enum Phase { Idle { since: u32 }, Reading(u64), Closing { code: u16 } }
@@ -23,15 +25,21 @@ impl Random {
 static mut HELD: Vec<Box<dyn Work>> = Vec::new();
 
 fn session(random: &mut Random, id: u64, dropped: bool) -> (Box<dyn Work>, usize) {
-    let which = if dropped { 2 } else { random.below(2) as usize };
+    let which = match cfg!(any(case = "pair", case = "nothing")) {
+        true => random.below(3) as usize,
+        false if dropped => 2,
+        false => random.below(2) as usize,
+    };
+    let tls = random.below(2) == 0;
+    let limited = if cfg!(case = "pair") { tls ^ dropped } else { random.below(3) == 0 };
     let phase = match which {
         0 => Phase::Idle { since: random.below(1000) as u32 },
         1 => Phase::Reading(random.below(1000)),
         _ => Phase::Closing { code: random.below(3) as u16 },
     };
     let session = Session {
-        id: random.below(1 << 40) + id, phase, retries: random.below(5) as u8, tls: random.below(2) == 0, weight: random.below(64) as f64 / 4.0,
-        peer: [10, 0, random.below(4) as u8, 1], name: String::new(), limit: (random.below(3) == 0).then_some(7),
+        id: random.below(1 << 40) + id, phase, retries: random.below(5) as u8, tls, weight: random.below(64) as f64 / 4.0,
+        peer: [10, 0, random.below(4) as u8, 1], name: String::new(), limit: limited.then_some(7),
     };
     (Box::new(session), which)
 }

@@ -8,6 +8,10 @@ use super::{Category, Cell};
 pub const MOST_VALUES: usize = 32;
 /// Ranges that many numbers are put into.
 const RANGES: usize = 12;
+/// A value is shared by so many objects at least.
+const LEAST_SHARED: u64 = 5;
+/// Values that stand alone because one group has them often.
+const MOST_CHOSEN: usize = 16;
 /// Values that are counted before there are too many to be told apart.
 const MOST_COUNTED: usize = 1 << 17;
 /// The code of an object whose value is missing.
@@ -30,14 +34,33 @@ pub struct Binning {
     distinct: usize,
     /// All values of the sample are told apart: one that it does not hold is worth a category, too.
     open: bool,
+    /// Categories that stand alone because one group has them often, each with the one that it belongs to otherwise.
+    folds: Vec<(u16, u16)>,
+    /// Values among which those were chosen.
+    choices: u64,
 }
 
 impl Binning {
-    /// Bins for what the sample holds; `most_values` are told apart one by one at most.
-    pub fn of_sample(cells: &[Cell], ordered: bool, most_values: usize) -> Binning {
+    /// Bins for what the sample holds; `most_values` are told apart one by one at most, and of those that are too many the ones that
+    /// many objects share, or many of one group (`suspect`, by cell; empty where there are no groups).
+    pub fn of_sample(cells: &[Cell], suspect: &[bool], ordered: bool, most_values: usize) -> Binning {
+        Binning::of_choices(cells, suspect, ordered, most_values, &HashMap::new(), 0)
+    }
+
+    /// The same where some values stand alone because one group has them often: `parents` says for each what it is otherwise.
+    /// They were chosen among `choices`.
+    pub(in crate::insight) fn of_choices(
+        cells: &[Cell],
+        suspect: &[bool],
+        ordered: bool,
+        most_values: usize,
+        parents: &HashMap<u64, u64>,
+        choices: u64,
+    ) -> Binning {
         let mut apart: HashMap<u64, u64> = HashMap::new();
         let mut values: HashMap<u64, u64> = HashMap::new();
-        for cell in cells {
+        let (mut of_suspects, mut suspects): (HashMap<u64, u64>, u64) = (HashMap::new(), 0);
+        for (at, cell) in cells.iter().enumerate() {
             let (counts, code) = match cell {
                 Cell::Missing => continue,
                 Cell::Apart(code) => (&mut apart, code),
@@ -45,6 +68,10 @@ impl Binning {
             };
             if counts.len() < MOST_COUNTED || counts.contains_key(code) {
                 *counts.entry(*code).or_default() += 1;
+                if suspect.get(at) == Some(&true) && matches!(cell, Cell::Value(_)) {
+                    *of_suspects.entry(*code).or_default() += 1;
+                    suspects += 1;
+                }
             }
         }
         let most_values = most_values.min(usize::from(NO_CODE) / 4);
@@ -53,13 +80,38 @@ impl Binning {
         let mut alone: Vec<(u64, u64)> = apart.into_iter().collect();
         let mut ends = Vec::new();
         let open = values.len() <= most_values;
+        let mut chosen: HashMap<u64, Option<u64>> =
+            parents.iter().map(|(code, parent)| (*code, Some(*parent))).collect();
+        let choices = choices.max(values.len() as u64);
         if open {
             alone.extend(values);
-        } else if ordered {
-            ends = quantiles(cells);
         } else {
-            // What many objects share; the others stand together.
-            alone.extend(values.into_iter().filter(|(_, count)| count * most_values as u64 >= known));
+            // What many objects share; the others stand together, numbers as ranges.
+            let often = |count: u64, of: u64| count >= LEAST_SHARED && count * most_values as u64 >= of;
+            let common = |count: u64| often(count, known);
+            let of_group = |code: u64, count: u64| {
+                let here = of_suspects.get(&code).copied().unwrap_or(0);
+                suspects > 0 && known > suspects && (often(here, suspects) || often(count - here, known - suspects))
+            };
+            let mut by_group: Vec<(u64, u64)> = Vec::new();
+            for (code, count) in values {
+                match () {
+                    () if common(count) => alone.push((code, count)),
+                    () if of_group(code, count) => by_group.push((code, count)),
+                    () => {}
+                }
+            }
+            by_group.sort_by_key(|(code, count)| (std::cmp::Reverse((of_suspects.get(code).copied(), *count)), *code));
+            by_group.truncate(MOST_CHOSEN);
+            for (code, _) in &by_group {
+                chosen.entry(*code).or_insert(None);
+            }
+            alone.extend(by_group);
+            if ordered {
+                let stands: std::collections::HashSet<u64> =
+                    alone.iter().map(|(code, _)| *code).filter(|code| !chosen.contains_key(code)).collect();
+                ends = quantiles(cells, &stands);
+            }
         }
         alone.sort_by_key(|(code, count)| (std::cmp::Reverse(*count), *code));
         alone.truncate(usize::from(NO_CODE) / 2);
@@ -74,15 +126,44 @@ impl Binning {
         categories.push(Category::Other);
         let size = (alone.len() * 4).next_power_of_two().max(4);
         let shift = 64 - size.trailing_zeros();
+        let slots = vec![(0, NO_CODE); size];
+        let folds = Vec::new();
         let mut binning =
-            Binning { categories, slots: vec![(0, NO_CODE); size], shift, ends, first_range, other, distinct, open };
+            Binning { categories, slots, shift, ends, first_range, other, distinct, open, folds, choices };
         for ((code, _), at) in alone.iter().zip(0u16..) {
             let slot = binning.slot(*code);
             if let Some(slot) = binning.slots.get_mut(slot) {
                 *slot = (*code, at);
             }
         }
+        for ((code, _), at) in alone.iter().zip(0u16..) {
+            let otherwise = match chosen.get(code) {
+                None => continue,
+                Some(Some(parent)) => binning.code(Cell::Value(*parent)),
+                Some(None) if binning.ends.is_empty() => other,
+                Some(None) => binning.range_of(*code),
+            };
+            binning.folds.push((at, otherwise));
+        }
         binning
+    }
+
+    /// The code of the range that a value is in; there is one.
+    #[inline]
+    fn range_of(&self, code: u64) -> u16 {
+        // No branch a range: the ends are few.
+        let at = self.ends.iter().map(|end| u16::from(*end < code)).sum::<u16>().min(self.ends.len() as u16 - 1);
+        self.first_range + at
+    }
+
+    /// Codes that stand alone because one group has them often, each with the code that they would have otherwise.
+    pub fn folds(&self) -> &[(u16, u16)] {
+        &self.folds
+    }
+
+    /// Values among which those were chosen.
+    pub fn choices(&self) -> u64 {
+        self.choices
     }
 
     /// The slot that holds a value, or the empty one where it would be.
@@ -111,9 +192,7 @@ impl Binning {
         if self.ends.is_empty() {
             return self.other;
         }
-        // No branch a range: the ends are few.
-        let at = self.ends.iter().map(|end| u16::from(*end < code)).sum::<u16>().min(self.ends.len() as u16 - 1);
-        self.first_range + at
+        self.range_of(code)
     }
 
     /// The categories, by code.
@@ -155,10 +234,10 @@ impl Binning {
     }
 }
 
-/// Upper ends of ranges with about as many objects in each.
-fn quantiles(cells: &[Cell]) -> Vec<u64> {
+/// Upper ends of ranges with about as many objects in each, but for those that stand alone.
+fn quantiles(cells: &[Cell], alone: &std::collections::HashSet<u64>) -> Vec<u64> {
     let value = |cell: &Cell| match cell {
-        Cell::Value(code) => Some(*code),
+        Cell::Value(code) => (!alone.contains(code)).then_some(*code),
         _ => None,
     };
     let mut sample: Vec<u64> = cells.iter().filter_map(value).collect();
@@ -176,7 +255,7 @@ mod tests {
     #[test]
     fn ranges_hold_as_many_objects_each_and_reach_past_the_sample() {
         let cells: Vec<Cell> = (100..1300).map(Cell::Value).collect();
-        let binning = Binning::of_sample(&cells, true, MOST_VALUES);
+        let binning = Binning::of_sample(&cells, &[], true, MOST_VALUES);
         assert_eq!((binning.ranges(), binning.distinct(), binning.is_open()), (0..12, 1200, false));
         let mut counts = [0; 12];
         cells.iter().for_each(|cell| counts[usize::from(binning.code(*cell))] += 1);
@@ -186,9 +265,30 @@ mod tests {
     }
 
     #[test]
+    fn what_many_objects_of_one_group_share_stands_alone_among_many_values() {
+        // 8080 is shared by many of all, 77 by the suspects alone.
+        let cells: Vec<Cell> = (0..4000u64)
+            .map(|at| match at {
+                at if at % 10 == 0 => Cell::Value(8080),
+                at if at % 400 == 1 => Cell::Value(77),
+                at => Cell::Value(at + 100),
+            })
+            .collect();
+        let suspect: Vec<bool> = (0..4000).map(|at| at % 200 == 1).collect();
+        for ordered in [true, false] {
+            let binning = Binning::of_sample(&cells, &suspect, ordered, MOST_VALUES);
+            let code = |value| binning.code(Cell::Value(value));
+            let alone = |value| binning.categories()[usize::from(code(value))] == Category::Value(value);
+            assert!(alone(8080) && alone(77) && !alone(200), "{ordered}");
+            let otherwise = if ordered { code(101) } else { binning.other() };
+            assert_eq!(binning.folds(), [(code(77), otherwise)], "{ordered}");
+        }
+    }
+
+    #[test]
     fn few_values_stand_alone() {
         let cells: Vec<Cell> = (0..90).map(|at| Cell::Value(at % 3 * 1000)).collect();
-        let binning = Binning::of_sample(&cells, true, MOST_VALUES);
+        let binning = Binning::of_sample(&cells, &[], true, MOST_VALUES);
         assert_eq!(binning.categories().len(), 4);
         assert_eq!(binning.categories()[usize::from(binning.code(Cell::Value(2000)))], Category::Value(2000));
         assert_eq!(binning.code(Cell::Value(7)), binning.other());

@@ -41,6 +41,10 @@ pub const STRATA: usize = 16;
 pub const AGE: f64 = 0.8;
 /// Numbers with fewer values are no age: a state also changes with time.
 pub const FEWEST_AGES: usize = 17;
+/// With fewer parts of like age that hold objects of both groups nothing can be said.
+const FEWEST_STRATA: usize = 3;
+/// Standard deviations on both sides of 99 %.
+const CERTAINLY: f64 = 2.576;
 /// Odds that differ by such a factor within strata are worth a word.
 const LEAST_ODDS: f64 = 2.0;
 /// Objects of one group that share a value to this degree are as good as constant.
@@ -103,14 +107,71 @@ pub struct Assessment {
     pub age_like: bool,
     /// It tells about the groups, but not among objects of the same age.
     pub across_age_only: bool,
+    /// Whether it is more than age cannot be told: too few objects of one age differ.
+    pub may_be_age: bool,
     /// Whether it holds against all members tried together, and is large enough to matter. Set by [`rank`].
     pub significant: bool,
+    /// It holds against all members tried together, but the groups differ too little to matter. Set by [`rank`].
+    pub slight: bool,
+    /// What best tells the suspects from the others.
+    pub claim: Option<Claim>,
     /// How different the first and the last half of the objects are, by the same coefficient; 0 where that is not
     /// significant.
     pub drift: f64,
 }
 
+/// How the values of a claim are put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClaimKind {
+    /// It is this value.
+    Is,
+    /// It is any but this value.
+    IsNot,
+    /// It is at most the greatest of these.
+    AtMost,
+    /// It is at least the least of these.
+    AtLeast,
+    /// It lies between the least and the greatest of these.
+    Between,
+}
+
+/// What can be said of most suspects and of few others: of one value, of all but one, of numbers up to a bound.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// How it is put.
+    pub kind: ClaimKind,
+    /// The values that are named, in their order.
+    pub categories: Vec<Category>,
+    /// Suspects of which it holds.
+    pub suspects: u64,
+    /// Objects of the reference group of which it holds.
+    pub reference: u64,
+}
+
+impl Claim {
+    /// Whether it holds of a category of the table.
+    pub fn holds(&self, category: Category) -> bool {
+        self.categories.contains(&category) != (self.kind == ClaimKind::IsNot)
+    }
+}
+
+/// What objects of like age say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Within {
+    /// The groups differ there, too.
+    Tells,
+    /// They do not.
+    TellsNot,
+    /// There are too few of both groups to say.
+    Unknown,
+}
+
 impl Assessment {
+    /// Whether it tells, whatever the objects' age.
+    pub fn tells(&self) -> bool {
+        self.significant && !self.age_like && !self.across_age_only && !self.may_be_age
+    }
+
     /// The category that is more frequent among the suspects than in the reference group by the most.
     pub fn telling(&self) -> Option<CategoryCount> {
         let gain =
@@ -162,6 +223,15 @@ fn share(part: u64, whole: u64) -> f64 {
 pub struct Table {
     /// What is counted.
     pub categories: Vec<Category>,
+    /// Their codes have the order of the values.
+    pub ordered: bool,
+    /// Categories that stand alone because one group has them often, each with the one that it belongs to otherwise. They
+    /// are tested apart.
+    pub folds: Vec<(u16, u16)>,
+    /// Values among which those were chosen.
+    pub choices: u64,
+    /// Members of which this one was chosen by what it tells: its test is paid for by all.
+    pub tried: u64,
     /// By stratum, in the order of age, and by category: suspects and reference group. Not all strata have all categories.
     pub strata: Vec<Vec<[u64; 2]>>,
 }
@@ -193,31 +263,134 @@ impl Table {
         self.categories.iter().enumerate().map(count).collect()
     }
 
+    /// The chance and the score: categories that were chosen by how often one group has them count to the ones that they
+    /// belong to otherwise, and are tested on their own, paid for by all values that could have been chosen.
+    fn told(&self, sums: &[CategoryCount]) -> Told {
+        let mut folded = sums.to_vec();
+        let mut best: Option<(f64, CategoryCount)> = None;
+        let (suspects, reference) = totals(sums);
+        for (chosen, otherwise) in &self.folds {
+            let (Some(from), Some(_)) =
+                (folded.get(usize::from(*chosen)).copied(), folded.get(usize::from(*otherwise)))
+            else {
+                continue;
+            };
+            if let Some(into) = folded.get_mut(usize::from(*otherwise)) {
+                (into.suspects, into.reference) = (into.suspects + from.suspects, into.reference + from.reference);
+            }
+            if let Some(from) = folded.get_mut(usize::from(*chosen)) {
+                (from.suspects, from.reference) = (0, 0);
+            }
+            let p = exact(&from, suspects, reference) * self.choices.max(1) as f64;
+            if best.as_ref().is_none_or(|(least, _)| p < *least) {
+                best = Some((p, from));
+            }
+        }
+        let whole = test(&folded);
+        let Some((p, chosen)) = best else { return whole };
+        let cells = [
+            (chosen.suspects, chosen.reference),
+            (suspects.saturating_sub(chosen.suspects), reference.saturating_sub(chosen.reference)),
+        ];
+        let (alone, _) = g_test(&cells, suspects, reference);
+        let alone = alone / entropy(suspects, reference);
+        Told {
+            score: if p < whole.p { whole.score.max(alone.clamp(0.0, 1.0)) } else { whole.score },
+            p: (2.0 * p.min(whole.p)).min(1.0),
+        }
+    }
+
+    /// What best tells the suspects from the others: one value, all but one, or of many numbers those up to a bound.
+    fn claim(&self, counts: &[CategoryCount], suspects: u64, reference: u64) -> Option<Claim> {
+        let gain = |a: u64, b: u64| share(a, suspects) - share(b, reference);
+        let claim = |kind, categories: &[&CategoryCount]| {
+            let (a, b) = categories.iter().fold((0, 0), |(a, b), of| (a + of.suspects, b + of.reference));
+            let (a, b) = if kind == ClaimKind::IsNot { (suspects - a, reference - b) } else { (a, b) };
+            let categories = categories.iter().map(|of| of.category).collect();
+            Claim { kind, categories, suspects: a, reference: b }
+        };
+        let better = |a: &Claim, b: &Claim, by: f64| gain(a.suspects, a.reference) > gain(b.suspects, b.reference) + by;
+        let mut best: Option<Claim> = None;
+        for count in counts {
+            let is = claim(ClaimKind::Is, &[count]);
+            if best.as_ref().is_none_or(|best| better(&is, best, 0.0)) {
+                best = Some(is);
+            }
+        }
+        // What the suspects lack, where that says more. Of two values, one not is the other.
+        if counts.len() > 2 {
+            for count in counts.iter().filter(|count| matches!(count.category, Category::Value(_))) {
+                let lacks = claim(ClaimKind::IsNot, &[count]);
+                if best.as_ref().is_none_or(|best| better(&lacks, best, LEAST_DIFFERENCE)) {
+                    best = Some(lacks);
+                }
+            }
+        }
+        if self.ordered {
+            let start = |count: &&CategoryCount| match count.category {
+                Category::Value(code) | Category::Range(code, _) => Some(code),
+                Category::Other => None,
+            };
+            let mut row: Vec<&CategoryCount> = counts.iter().filter(|count| start(count).is_some()).collect();
+            row.sort_by_key(start);
+            // The neighbours with the greatest gain: what is gained so far, begun anew where it would be less than nothing.
+            let (mut from, mut sum, mut run, mut most) = (0, 0.0, 0..0, 0.0);
+            for (at, count) in row.iter().enumerate() {
+                if sum <= 0.0 {
+                    (from, sum) = (at, 0.0);
+                }
+                sum += gain(count.suspects, count.reference);
+                if sum > most {
+                    (run, most) = (from..at + 1, sum);
+                }
+            }
+            let kind = match (run.start == 0, run.end == row.len()) {
+                (true, _) => ClaimKind::AtMost,
+                (_, true) => ClaimKind::AtLeast,
+                _ => ClaimKind::Between,
+            };
+            if run.len() > 1 && run.len() < row.len() {
+                let run = claim(kind, row.get(run).unwrap_or_default());
+                if best.as_ref().is_none_or(|best| better(&run, best, LEAST_DIFFERENCE)) {
+                    best = Some(run);
+                }
+            }
+        }
+        best
+    }
+
     /// What the member tells. Where all objects are of one group, only the counts and the drift mean something.
     pub fn assess(&self) -> Assessment {
         let sums = self.sums();
         let (suspects, reference) = totals(&sums);
-        let told = test(&sums);
+        let told = self.told(&sums);
         let mut counts = sums;
         counts.retain(|count| count.total() > 0);
         counts.sort_by_key(|count| (std::cmp::Reverse((count.suspects, count.reference)), count.category));
+        let claim = self.claim(&counts, suspects, reference);
         let mut assessment = Assessment {
             counts,
             suspects,
             reference,
             score: told.score,
-            p: told.p,
+            p: (told.p * self.tried.max(1) as f64).min(1.0),
             age_like: false,
             across_age_only: false,
+            may_be_age: false,
             significant: false,
+            slight: false,
+            claim,
             drift: 0.0,
         };
         if told.p < LEVEL
             && self.strata.len() > 1
-            && let Some(best) = assessment.telling()
-            && let Some(at) = self.categories.iter().position(|category| *category == best.category)
+            && let Some(claim) = &assessment.claim
         {
-            assessment.across_age_only = !self.tells_within(at, assessment.counts.len());
+            let holds: Vec<bool> = self.categories.iter().map(|category| claim.holds(*category)).collect();
+            let overall = share(claim.suspects, suspects) - share(claim.reference, reference);
+            let within = self.tells_within(&holds, overall, assessment.counts.len());
+            assessment.across_age_only = within == Within::TellsNot;
+            assessment.may_be_age = within == Within::Unknown;
         }
         let drift = test(&self.halves());
         if drift.p < LEVEL / 10.0 && drift.score >= LEAST_SCORE {
@@ -226,16 +399,19 @@ impl Table {
         assessment
     }
 
-    /// Whether among objects of like age having a category says something about the group: the test of Cochran, Mantel and
-    /// Haenszel with the correction for continuity, paid for by the `tried` categories of which this one was chosen. The
+    /// Whether among objects of like age what holds of some categories says something about the group: the test of Cochran,
+    /// Mantel and Haenszel with the correction for continuity. It has to be certain even if paid for by the `tried` categories
+    /// of which these were chosen, or about as large as over all objects (`overall`): a difference that age makes shrinks. The
     /// stratum that speaks loudest is left out: the edge of an age that falls into a stratum looks like a cause within it. And
     /// the difference has to matter, since within strata some age is left, and among millions of objects it is significant.
-    fn tells_within(&self, category: usize, tried: usize) -> bool {
+    fn tells_within(&self, holds: &[bool], overall: f64, tried: usize) -> Within {
         // Of each stratum: difference from what is expected, its variance, weights of the risk difference and of the odds.
         let mut parts: Vec<[f64; 5]> = Vec::new();
         for stratum in &self.strata {
-            let [suspects, reference] = stratum.iter().fold([0, 0], |[a, b], [c, d]| [a + c, b + d]).map(|n| n as f64);
-            let [a, b] = stratum.get(category).copied().unwrap_or_default().map(|n| n as f64);
+            let add = |[a, b]: [u64; 2], [c, d]: &[u64; 2]| [a + c, b + d];
+            let [suspects, reference] = stratum.iter().fold([0, 0], add).map(|n| n as f64);
+            let with = stratum.iter().zip(holds).filter(|(_, holds)| **holds);
+            let [a, b] = with.map(|(cell, _)| cell).fold([0, 0], add).map(|n| n as f64);
             let (all, with) = (suspects + reference, a + b);
             if all > 1.0 && suspects > 0.0 && reference > 0.0 {
                 let difference = a - with * suspects / all;
@@ -248,18 +424,31 @@ impl Table {
             let loud = |at: &usize| parts.get(*at).map_or(0.0, |part| part[0].abs());
             loud(a).total_cmp(&loud(b))
         });
+        if parts.len() < FEWEST_STRATA {
+            return Within::Unknown;
+        }
         if let Some(loudest) = loudest {
             parts.swap_remove(loudest);
         }
         let [difference, variance, weight, odds, against] =
             parts.iter().fold([0.0f64; 5], |sum, part| std::array::from_fn(|at| sum[at] + part[at]));
         if variance <= 0.0 {
-            return false;
+            return Within::Unknown;
         }
         let distance = f64::max(difference.abs() - 0.5, 0.0);
-        let certain = chi_square_tail(distance * distance / variance, 1) * tried as f64 <= LEVEL;
+        let p = chi_square_tail(distance * distance / variance, 1);
+        let risk = difference / weight;
+        let as_large = risk * overall > 0.0 && risk.abs() >= overall.abs() / 2.0;
         let odds = if against > 0.0 { odds / against } else { f64::INFINITY };
-        certain && ((difference / weight).abs() >= LEAST_DIFFERENCE || !(1.0 / LEAST_ODDS..LEAST_ODDS).contains(&odds))
+        let matters = risk.abs() >= LEAST_DIFFERENCE || !(1.0 / LEAST_ODDS..LEAST_ODDS).contains(&odds);
+        if matters && (p * tried as f64 <= LEVEL || (as_large && p <= LEVEL)) {
+            return Within::Tells;
+        }
+        // At 99 %: what is there at most is less than half of what is to be explained.
+        match risk.abs() + CERTAINLY * variance.sqrt() / weight < overall.abs() / 2.0 || !matters && p <= LEVEL {
+            true => Within::TellsNot,
+            false => Within::Unknown,
+        }
     }
 }
 
@@ -298,13 +487,10 @@ fn test(table: &[CategoryCount]) -> Told {
         }
     }
     let (information, p) = g_test(&cells, suspects, reference);
-    let entropy = -[suspects, reference].map(|n| share(n, all) * share(n, all).ln()).iter().sum::<f64>();
+    let entropy = entropy(suspects, reference);
     let score = |information: f64| (information / entropy).clamp(0.0, 1.0);
-    let exact = |count: &CategoryCount| {
-        let upper = count.suspects as f64 * all as f64 >= count.total() as f64 * suspects as f64;
-        2.0 * fisher_tail(all, suspects, count.total(), count.suspects, upper)
-    };
-    let best = rare.iter().map(|count| (exact(count), pair(count))).min_by(|a, b| a.0.total_cmp(&b.0));
+    let best =
+        rare.iter().map(|count| (exact(count, suspects, reference), pair(count))).min_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         None => Told { score: score(information), p },
         Some((exact, (a, b))) => {
@@ -316,6 +502,19 @@ fn test(table: &[CategoryCount]) -> Told {
             }
         }
     }
+}
+
+/// What there is to know about the group of an object, in nats.
+fn entropy(suspects: u64, reference: u64) -> f64 {
+    let all = suspects + reference;
+    -[suspects, reference].map(|n| share(n, all) * share(n, all).ln()).iter().sum::<f64>()
+}
+
+/// The chance of so uneven a category, both ways.
+fn exact(count: &CategoryCount, suspects: u64, reference: u64) -> f64 {
+    let all = suspects + reference;
+    let upper = count.suspects as f64 * all as f64 >= count.total() as f64 * suspects as f64;
+    2.0 * fisher_tail(all, suspects, count.total(), count.suspects, upper)
 }
 
 /// Mutual information in nats, corrected for its bias, and the chance of the G-test.
@@ -349,13 +548,15 @@ pub fn rank(assessments: &mut [Assessment]) -> Vec<usize> {
     for at in holds {
         if let Some(assessment) = assessments.get_mut(at) {
             assessment.significant = assessment.matters();
+            assessment.slight = !assessment.significant;
         }
     }
     let mut order: Vec<usize> = (0..assessments.len()).collect();
     let class = |assessment: &Assessment| match assessment {
-        Assessment { significant: false, .. } => 3,
-        Assessment { age_like: true, .. } => 2,
-        Assessment { across_age_only: true, .. } => 1,
+        Assessment { significant: false, .. } => 4,
+        Assessment { age_like: true, .. } => 3,
+        Assessment { across_age_only: true, .. } => 2,
+        Assessment { may_be_age: true, .. } => 1,
         _ => 0,
     };
     order.sort_by(|a, b| match (assessments.get(*a), assessments.get(*b)) {

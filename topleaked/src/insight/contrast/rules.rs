@@ -16,6 +16,8 @@ const DEEPEST: usize = 3;
 const BEAM: usize = 64;
 /// Rules that are handed back.
 const MOST_RULES: usize = 5;
+/// Rules that are held against the half that was kept back.
+const MOST_TRIED: usize = 10;
 /// A rule covers a share of the suspects that is greater by so much than that of the others.
 const LEAST_QUALITY: f64 = 0.05;
 /// A further condition adds so much.
@@ -91,8 +93,8 @@ impl Half {
 }
 
 /// Rules as sets of indices into the conditions, best first. Where there are enough objects, rules are looked for in one
-/// half and kept only where they hold in the other. O(conditions² x objects / 64).
-pub fn find_rules(conditions: &[Condition], suspect: &[bool]) -> Vec<Vec<usize>> {
+/// half and kept only where they hold in the other. They have `shortest` conditions at least. O(conditions² x objects / 64).
+pub fn find_rules(conditions: &[Condition], suspect: &[bool], shortest: usize) -> Vec<Vec<usize>> {
     let count = suspect.len();
     let is = |at: usize| suspect.get(at).copied().unwrap_or(false);
     // The halves alternate over pairs, as suspects may alternate with others.
@@ -110,23 +112,31 @@ pub fn find_rules(conditions: &[Condition], suspect: &[bool]) -> Vec<Vec<usize>>
     let mut candidates = search(conditions, &found_in);
     candidates.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.conditions.cmp(&b.conditions)));
     let tried = match held_back {
-        Some(_) => MOST_RULES as f64,
+        Some(_) => MOST_TRIED as f64,
         None => (1..=DEEPEST).map(|depth| (conditions.len() as f64).powi(depth as i32)).sum(),
     };
     let mut rules: Vec<Candidate> = Vec::new();
+    let mut left = held_back.as_ref().map_or(usize::MAX, |_| MOST_TRIED);
     for candidate in candidates {
-        if rules.len() == MOST_RULES || candidate.quality < LEAST_QUALITY {
+        if rules.len() == MOST_RULES || left == 0 || candidate.quality < LEAST_QUALITY {
             break;
+        }
+        if candidate.conditions.len() < shortest {
+            continue;
         }
         let alike = |rule: &Candidate| {
             let common = rule.objects.common(&candidate.objects) as f64;
             common >= ALIKE * (rule.objects.len() + candidate.objects.len()) as f64 - ALIKE * common
         };
         let half = held_back.as_ref().unwrap_or(&found_in);
+        if rules.iter().any(alike) || !beats_its_parts(conditions, &candidate, &found_in) {
+            continue;
+        }
+        // What was held back is looked at for these alone.
+        left -= 1;
         let holds = || half.quality(&candidate.objects) >= candidate.quality / 2.0;
         let certain = || chance(half, &candidate.objects) * tried <= LEVEL / 5.0;
-        if !rules.iter().any(alike) && beats_its_parts(conditions, &candidate, &found_in, half) && holds() && certain()
-        {
+        if beats_its_parts(conditions, &candidate, half) && holds() && certain() {
             rules.push(candidate);
         }
     }
@@ -199,8 +209,8 @@ fn keep_best(rules: &mut Vec<Candidate>) -> f64 {
     if rules.len() == BEAM { rules.last().map_or(0.0, |rule| rule.quality) } else { 0.0 }
 }
 
-/// Whether each condition is needed: the rule is better than each shorter one that it contains, in both halves.
-fn beats_its_parts(conditions: &[Condition], rule: &Candidate, found_in: &Half, held_back: &Half) -> bool {
+/// Whether each condition is needed: the rule is better than each shorter one that it contains.
+fn beats_its_parts(conditions: &[Condition], rule: &Candidate, half: &Half) -> bool {
     let whole = (1u32 << rule.conditions.len()) - 1;
     (1..whole).all(|part| {
         let mut chosen = (rule.conditions.iter().enumerate())
@@ -208,7 +218,7 @@ fn beats_its_parts(conditions: &[Condition], rule: &Candidate, found_in: &Half, 
             .filter_map(|(_, at)| conditions.get(*at));
         let Some(first) = chosen.next() else { return true };
         let objects = chosen.fold(first.objects.clone(), |objects, condition| objects.and(&condition.objects));
-        [found_in, held_back].iter().all(|half| half.quality(&rule.objects) >= half.quality(&objects) + LEAST_GAIN)
+        half.quality(&rule.objects) >= half.quality(&objects) + LEAST_GAIN
     })
 }
 

@@ -9,15 +9,23 @@ struct Column {
 }
 
 impl Column {
-    fn codes(&self) -> (Binning, Vec<u16>) {
-        let binning = Binning::of_sample(&self.cells, self.ordered, MOST_VALUES);
+    fn codes(&self, suspect: &[bool]) -> (Binning, Vec<u16>) {
+        let binning = Binning::of_sample(&self.cells, suspect, self.ordered, MOST_VALUES);
         let codes = self.cells.iter().map(|cell| binning.code(*cell)).collect();
         (binning, codes)
     }
 
     fn assess(&self, suspect: &[bool]) -> Assessment {
-        let (binning, codes) = self.codes();
-        let mut table = Table { categories: binning.categories().to_vec(), strata: Vec::new() };
+        let (binning, codes) = self.codes(suspect);
+        let (folds, choices) = (binning.folds().to_vec(), binning.choices());
+        let mut table = Table {
+            categories: binning.categories().to_vec(),
+            ordered: self.ordered,
+            folds,
+            choices,
+            tried: 1,
+            strata: Vec::new(),
+        };
         let size = suspect.len().div_ceil(STRATA).max(1);
         for (codes, groups) in codes.chunks(size).zip(suspect.chunks(size)) {
             let mut stratum = vec![[0, 0]; table.categories.len()];
@@ -139,6 +147,54 @@ fn few_suspects_among_many_are_told_by_a_rare_value() {
     assert_eq!(all[0].telling().map(|count| (count.category, count.suspects)), Some((Category::Value(9), 20)));
 }
 
+/// Twenty thousand objects, of which a hundred are suspects; of a member with many values the suspects share one that few others have.
+#[test]
+fn few_suspects_that_share_one_of_many_values_are_told_by_it() {
+    let mut random = Random::new(21);
+    let suspect: Vec<bool> = (0..20_000).map(|at| at % 200 == 77).collect();
+    for (ordered, many) in [(false, 64), (false, 3000), (true, 3000)] {
+        let value = |suspect: &bool| Cell::Value(if *suspect { 7 } else { random.below(many) });
+        let shared = Column { cells: suspect.iter().map(value).collect(), ordered };
+        let mut columns = noise(&mut Random::new(22), suspect.len());
+        columns.push(shared);
+        let (assessments, order) = ranked(&columns, &suspect);
+        let found = &assessments[order[0]];
+        assert!(order[0] == columns.len() - 1 && found.tells(), "{many}: {found:?}");
+        let claim = found.claim.clone().unwrap();
+        assert_eq!((claim.kind, claim.categories, claim.suspects), (ClaimKind::Is, vec![Category::Value(7)], 100));
+    }
+}
+
+#[test]
+fn what_suspects_lack_is_said() {
+    let suspect: Vec<bool> = (0..4000).map(|at| at % 3 == 0).collect();
+    let value = |(at, suspect): (usize, &bool)| Cell::Value(if *suspect { 1 + at as u64 % 5 } else { 0 });
+    let lacks = Column { cells: suspect.iter().enumerate().map(value).collect(), ordered: false };
+    let claim = lacks.assess(&suspect).claim.unwrap();
+    assert_eq!((claim.kind, claim.categories), (ClaimKind::IsNot, vec![Category::Value(0)]));
+    assert_eq!((claim.suspects, claim.reference), (1334, 0));
+}
+
+#[test]
+fn a_threshold_is_one_claim() {
+    let mut random = Random::new(23);
+    let suspect: Vec<bool> = (0..6000).map(|_| random.chance(30)).collect();
+    let value = |suspect: &bool| random.below(if *suspect { 200 } else { 800 }) + if *suspect { 800 } else { 0 };
+    let above = Column { cells: suspect.iter().map(value).map(Cell::Value).collect(), ordered: true };
+    let claim = above.assess(&suspect).claim.unwrap();
+    assert!(claim.kind == ClaimKind::AtLeast && claim.reference < 300, "{claim:?}");
+    assert!(claim.suspects as f64 > 0.95 * suspect.iter().filter(|suspect| **suspect).count() as f64, "{claim:?}");
+}
+
+#[test]
+fn where_no_ages_are_common_to_both_groups_nothing_is_denied() {
+    // All suspects come before all others, and have a state that no other has.
+    let suspect: Vec<bool> = (0..3000).map(|at| at < 1000).collect();
+    let state = Column { cells: (0..3000).map(|at| Cell::Value(u64::from(at < 1000))).collect(), ordered: false };
+    let (assessments, _) = ranked(&[state], &suspect);
+    assert!(assessments[0].significant && assessments[0].may_be_age && !assessments[0].across_age_only);
+}
+
 #[test]
 fn what_grows_with_the_order_is_an_age() {
     let mut random = Random::new(5);
@@ -156,10 +212,9 @@ fn what_tells_only_through_age_is_demoted() {
     let state = suspect.iter().map(|suspect| Cell::Value(u64::from(random.chance(if *suspect { 60 } else { 30 }))));
     let state = Column { cells: state.collect(), ordered: false };
     let (assessments, order) = ranked(&[version, state], &suspect);
-    assert!(
-        assessments[0].significant && assessments[0].across_age_only && assessments[0].score > assessments[1].score
-    );
-    assert!(assessments[1].significant && !assessments[1].across_age_only);
+    // Among objects of one age the version is the same: nothing can be said.
+    assert!(assessments[0].significant && assessments[0].may_be_age && assessments[0].score > assessments[1].score);
+    assert!(assessments[1].tells());
     assert_eq!(order, [1, 0]);
 }
 
@@ -234,7 +289,7 @@ fn two_members_that_tell_nothing_alone_make_a_rule() {
     let columns: Vec<Vec<u64>> = [2, 3, 2, 4].map(|limit| (0..4000).map(|_| random.below(limit)).collect()).to_vec();
     let suspect: Vec<bool> = (0..4000).map(|at| (columns[0][at] ^ columns[2][at]) == 1).collect();
     let conditions = conditions(&columns);
-    let rules = find_rules(&conditions, &suspect);
+    let rules = find_rules(&conditions, &suspect, 1);
     assert_eq!(rules.len(), 2, "{rules:?}");
     for rule in rules {
         let members: Vec<usize> = rule.iter().map(|at| conditions[*at].member).collect();
@@ -248,7 +303,7 @@ fn a_rule_is_no_longer_than_it_has_to_be() {
     let columns: Vec<Vec<u64>> = [2, 3, 5].map(|limit| (0..4000).map(|_| random.below(limit)).collect()).to_vec();
     let suspect: Vec<bool> = (0..4000).map(|at| columns[2][at] == 3 && random.chance(98)).collect();
     let conditions = conditions(&columns);
-    let rules = find_rules(&conditions, &suspect);
+    let rules = find_rules(&conditions, &suspect, 1);
     assert_eq!(rules.first().map(Vec::len), Some(1), "{rules:?}");
     assert_eq!(conditions[rules[0][0]].member, 2);
 }
@@ -263,7 +318,7 @@ fn no_rule_is_found_where_there_is_no_signal() {
         let suspect: Vec<bool> = (0..objects).map(|_| random.chance(percent)).collect();
         let columns: Vec<Vec<u64>> =
             [2, 3, 5, 2, 8, 4].map(|limit| (0..objects).map(|_| random.below(limit)).collect()).to_vec();
-        alarms += u32::from(!find_rules(&conditions(&columns), &suspect).is_empty());
+        alarms += u32::from(!find_rules(&conditions(&columns), &suspect, 1).is_empty());
     }
     assert!(alarms <= 10, "{alarms} of 200");
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::super::contrast::{AGE, FEWEST_AGES, STRATA, correlation};
 use super::column::Column;
-use super::read::{Class, Code};
+use super::part::Part;
+use super::read::{Class, Code, Source};
 use super::sweep::Strata;
 
 /// Members that are held against each other.
@@ -43,8 +44,14 @@ pub(super) fn find(columns: &[Column], runs: &[Range<usize>]) -> Vec<Option<f64>
     let together = |a: &[Option<u64>], b: &[Option<u64>]| {
         correlation(a, b, std::slice::from_ref(&(0..size))).map(f64::abs).filter(|rho| *rho > AGE)
     };
-    let is_time =
-        |at: usize| columns.get(at).is_some_and(|column| column.times || column.class == Class::Ordered(Code::Time));
+    let is_time = |at: usize| {
+        let is_one = |column: &Column| {
+            column.times
+                || column.class == Class::Ordered(Code::Time)
+                || column.sources.first().is_some_and(Source::is_inferred_time)
+        };
+        columns.get(at).is_some_and(is_one)
+    };
     let is_unique = |at: usize| {
         columns.get(at).is_some_and(|column| column.binning.distinct() as f64 > UNIQUE * column.sample.len() as f64)
     };
@@ -59,6 +66,15 @@ pub(super) fn find(columns: &[Column], runs: &[Range<usize>]) -> Vec<Option<f64>
                     }
                 }
             }
+        }
+    }
+    // Numbers that were given out in turn are ages wherever their objects lie.
+    for (at, _) in &candidates {
+        let given = columns.get(*at).is_some_and(|column| {
+            is_unique(*at) && column.sources.first().is_some_and(|source| source.may_be_serial())
+        });
+        if let (Some(age @ None), true) = (ages.get_mut(*at), given) {
+            *age = Some(0.0);
         }
     }
     let seeds: Vec<usize> = (0..candidates.len())
@@ -77,17 +93,44 @@ pub(super) fn find(columns: &[Column], runs: &[Range<usize>]) -> Vec<Option<f64>
     ages
 }
 
-/// What objects of like age are: by the member that follows the addresses most closely, else by the addresses themselves.
-pub(super) fn strata(columns: &[Column], ages: &[Option<f64>]) -> Strata {
+/// What objects of like age are: by the member that follows the addresses most closely, else by the addresses themselves. Cut
+/// finest where the suspects are: where none is, ages tell nothing.
+pub(super) fn strata(
+    columns: &[Column],
+    ages: &[Option<f64>],
+    sample_suspect: &[bool],
+    parts: &[Part<'_>],
+    runs: &[Vec<Range<usize>>],
+) -> Strata {
     let best = (ages.iter().enumerate().filter_map(|(at, age)| Some((at, (*age)?))))
         .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-    let Some(column) = best.and_then(|(at, _)| columns.get(at)) else { return Strata::Place };
-    let mut values: Vec<u64> = column.sample_values().into_iter().flatten().collect();
-    values.sort_unstable();
-    let mut ends: Vec<u64> = (1..STRATA).filter_map(|part| values.get(values.len() * part / STRATA).copied()).collect();
-    ends.dedup();
-    match best {
-        Some((at, _)) if !ends.is_empty() => Strata::Column(at, ends),
-        _ => Strata::Place,
+    if let Some((at, column)) = best.and_then(|(at, _)| Some((at, columns.get(at)?))) {
+        let of_suspects = column.sample_values().into_iter().zip(sample_suspect).filter(|(_, suspect)| **suspect);
+        let mut values: Vec<u64> = of_suspects.filter_map(|(value, _)| value).collect();
+        values.sort_unstable();
+        // Before the first, behind the last, and as many suspects in each part between.
+        let cut =
+            |part: usize| values.get((values.len() * part / (STRATA - 2)).min(values.len().checked_sub(1)?)).copied();
+        let before = values.first().map(|first| first.saturating_sub(1));
+        let mut ends: Vec<u64> = before.into_iter().chain((1..=STRATA - 2).filter_map(cut)).collect();
+        ends.dedup();
+        if !ends.is_empty() {
+            return Strata::Column(at, ends);
+        }
     }
+    place(parts, runs)
+}
+
+/// Objects of like age by their place.
+pub(super) fn place(parts: &[Part<'_>], runs: &[Vec<Range<usize>>]) -> Strata {
+    let of_part = |(part, runs): (&Part<'_>, &Vec<Range<usize>>)| {
+        let of_run = |run: &Range<usize>| {
+            let suspects = part.suspect.get(run.clone()).unwrap_or_default();
+            let first = suspects.iter().position(|suspect| *suspect).map_or(run.end, |first| run.start + first);
+            let last = suspects.iter().rposition(|suspect| *suspect).map_or(run.end, |last| run.start + last + 1);
+            first..last
+        };
+        runs.iter().map(of_run).collect()
+    };
+    Strata::Place(parts.iter().zip(runs).map(of_part).collect())
 }

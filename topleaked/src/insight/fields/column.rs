@@ -26,6 +26,10 @@ pub(super) struct Column {
     codes_of_ids: Vec<u16>,
     /// Numbers that are seconds since 1970, by all that can be told.
     pub(super) times: bool,
+    /// Values that stand alone at most.
+    pub(super) most_values: usize,
+    /// Members of which this is the best one: its test is paid for by all.
+    pub(super) tried: u64,
     /// Cells of the sample, over all dumps.
     pub(super) sample: Vec<Cell>,
     /// Codes of the sample.
@@ -35,7 +39,7 @@ pub(super) struct Column {
 /// What a thread reads for a column: cells, or indices into a list of keys.
 pub(super) enum Sampled {
     Cells(Vec<Cell>),
-    Keys(Vec<Option<u32>>, Vec<Key>),
+    Keys { indices: Vec<Option<u32>>, list: Vec<Key>, chosen: Vec<(Key, Key)>, choices: u64 },
 }
 
 /// Reads the sampled objects of one dump.
@@ -45,15 +49,16 @@ pub(super) fn read_sample(part: &Part<'_>, source: &Source, positions: &[usize],
         let bytes = part.objects.get(*at).and_then(|id| space.bytes(part.table.span(*id)));
         bytes.map_or(Value::Missing, |bytes| source.read(bytes, space))
     });
+    let suspect: Vec<bool> = positions.iter().map(|at| part.suspect.get(*at).copied().unwrap_or(false)).collect();
     let keys = match source.class() {
         Class::Ordered(_) => return Sampled::Cells(values.map(|value| ordered_cell(&value)).collect()),
         Class::Plain => return Sampled::Cells(values.map(|value| plain_cell(&value)).collect()),
-        Class::Pointer => pointer_keys(part, &values.collect::<Vec<_>>()),
-        Class::Text => text_keys(&values.collect::<Vec<_>>(), most_values),
+        Class::Pointer => pointer_keys(part, &values.collect::<Vec<_>>(), &suspect),
+        Class::Text => text_keys(&values.collect::<Vec<_>>(), &suspect, most_values),
     };
     let mut known: HashMap<Key, u32> = HashMap::new();
     let mut list = Vec::new();
-    let indices = keys.into_iter().map(|key| {
+    let indices = keys.of_objects.into_iter().map(|key| {
         let key = key?;
         if let Some(at) = known.get(&key) {
             return Some(*at);
@@ -64,14 +69,15 @@ pub(super) fn read_sample(part: &Part<'_>, source: &Source, positions: &[usize],
         Some(at)
     });
     let indices = indices.collect();
-    Sampled::Keys(indices, list)
+    Sampled::Keys { indices, list, chosen: keys.chosen, choices: keys.choices }
 }
 
 impl Column {
-    /// A column of the samples of all dumps.
+    /// A column of the samples of all dumps; `suspect` says of each sampled object whether it is one.
     pub(super) fn new(
         sources: Vec<Source>,
         sampled: Vec<Sampled>,
+        suspect: &[bool],
         parts: &[Part<'_>],
         names: &[Names<'_>],
         most_values: usize,
@@ -82,20 +88,31 @@ impl Column {
         let mut ids: HashMap<Meaning, u32> = HashMap::new();
         let mut meanings: Vec<Meaning> = Vec::new();
         let mut books = Vec::new();
+        let (mut parents, mut all_choices): (HashMap<u64, u64>, u64) = (HashMap::new(), 0);
         let mut sample: Vec<Cell> = Vec::new();
         for ((sampled, part), names) in sampled.into_iter().zip(parts).zip(names) {
             match sampled {
                 Sampled::Cells(cells) => sample.extend(cells),
-                Sampled::Keys(indices, list) => {
-                    let id = |key: &Key| {
+                Sampled::Keys { indices, list, chosen, choices } => {
+                    let mut id = |key: &Key| {
                         let meaning = key.meaning(part, names, quoted, by_name_only);
                         *ids.entry(meaning.clone()).or_insert_with(|| {
                             meanings.push(meaning);
                             meanings.len() as u32 - 1
                         })
                     };
-                    let of_keys: Vec<u32> = list.iter().map(id).collect();
-                    books.push(KeyBook::new(list.iter().zip(of_keys.iter().copied())));
+                    let of_keys: Vec<u32> = list.iter().map(&mut id).collect();
+                    let otherwise: Vec<(Key, u32)> =
+                        chosen.iter().map(|(_, parent)| (parent.clone(), id(parent))).collect();
+                    for ((key, _), (_, parent)) in chosen.iter().zip(&otherwise) {
+                        let key = id(key);
+                        if key != *parent {
+                            parents.insert(u64::from(key), u64::from(*parent));
+                        }
+                    }
+                    all_choices = all_choices.max(choices);
+                    let known = list.iter().zip(of_keys.iter().copied());
+                    books.push(KeyBook::new(known.chain(otherwise.iter().map(|(key, id)| (key, *id)))));
                     let of_key = |at: &Option<u32>| of_keys.get((*at)? as usize).copied();
                     sample.extend(
                         indices.iter().map(|at| of_key(at).map_or(Cell::Missing, |id| Cell::Value(u64::from(id)))),
@@ -104,7 +121,7 @@ impl Column {
             }
         }
         let ordered = matches!(class, Class::Ordered(_));
-        let binning = Binning::of_sample(&sample, ordered, most_values);
+        let binning = Binning::of_choices(&sample, suspect, ordered, most_values, &parents, all_choices);
         let sample_codes = sample.iter().map(|cell| binning.code(*cell)).collect();
         let codes_of_ids = (0..meanings.len() as u64).map(|id| binning.code(Cell::Value(id))).collect();
         let times = sources.first().is_some_and(|source| source.may_be_time())
@@ -112,7 +129,19 @@ impl Column {
                 Cell::Value(code) => sources.first().is_some_and(|source| source.is_plausible_time(*code)),
                 _ => true,
             });
-        Column { sources, class, binning, meanings, books, codes_of_ids, times, sample, sample_codes }
+        Column {
+            sources,
+            class,
+            binning,
+            meanings,
+            books,
+            codes_of_ids,
+            times,
+            most_values,
+            tried: 1,
+            sample,
+            sample_codes,
+        }
     }
 
     /// The order codes of the sample, of an ordered column.
@@ -240,10 +269,12 @@ impl Column {
             (Category::Value(id), Class::Pointer | Class::Text) => {
                 usize::try_from(id).ok().and_then(|id| self.meanings.get(id)).cloned().unwrap_or(Meaning::Other)
             }
-            (Category::Value(code), _) if source.is_enumeration() => match (written(code), code.to_string()) {
-                (name, number) if name == number => Meaning::Text(name),
-                (name, number) => Meaning::Named(name, number),
-            },
+            (Category::Value(code), _) if source.is_enumeration() => {
+                match (written(code), source.enum_number(code, types)) {
+                    (name, number) if name == number => Meaning::Text(name),
+                    (name, number) => Meaning::Named(name, number),
+                }
+            }
             (Category::Value(code), _) => Meaning::Text(written(code)),
             (Category::Range(low, high), _) if low == high => Meaning::Text(written(low)),
             (Category::Range(low, high), _) => Meaning::Range(written(low), written(high)),

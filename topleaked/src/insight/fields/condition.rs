@@ -6,8 +6,9 @@ use crate::image::AddressSpace;
 use crate::types::{LeafKind, Types, Value};
 
 use super::super::filter::{Comparison, Literal, MemberCondition, MemberTest, Members, Pattern};
+use super::FieldsQuestion;
+use super::places::path_of;
 use super::read::Source;
-use super::{FieldsQuestion, path_of};
 
 /// Names that are listed where the one that was asked for is none.
 const MOST_NAMES: usize = 60;
@@ -58,8 +59,8 @@ impl<'a> ObjectConditions<'a> {
     /// # Errors
     /// Where there is no such member, or it cannot have such a value.
     pub fn new(tests: &[&MemberTest], question: &FieldsQuestion<'a>) -> Result<ObjectConditions<'a>, ConditionError> {
-        let sources = if tests.is_empty() { Vec::new() } else { question.sources() };
-        let ready = |test: &&MemberTest| Ok(((*test).clone(), ObjectCondition::new(test, question, &sources)?));
+        let sources = question.places.sources();
+        let ready = |test: &&MemberTest| Ok(((*test).clone(), ObjectCondition::new(test, question, sources)?));
         Ok(ObjectConditions {
             list: tests.iter().map(ready).collect::<Result<_, _>>()?,
             table: &question.heap.table,
@@ -96,7 +97,7 @@ impl<'a> ObjectCondition<'a> {
             let members = sources.iter().take(MOST_NAMES).map(path_of).collect();
             return Err(ConditionError::NoMember { path: test.path.clone(), members });
         };
-        let types = question.layout.map(|(types, _)| types);
+        let types = question.types;
         let (comparison, wanted) = match &test.condition {
             MemberCondition::Matches(pattern) => (Comparison::Equal, Wanted::Pattern(pattern.clone())),
             MemberCondition::Compare(comparison, literal) => {
@@ -136,13 +137,7 @@ impl<'a> ObjectCondition<'a> {
             (Value::UInt(found) | Value::Size(found), Wanted::Int(_) | Wanted::Float(_)) => {
                 by(order_of(i128::from(*found))?)
             }
-            // Enumerations may have signs; both readings of the bits are tried.
-            (Value::Enum(found), Wanted::Int(wanted)) => {
-                let bits = 8 * self.source.width().clamp(1, 8) as u32;
-                let signed = i128::from(((*found << (64 - bits)) as i64) >> (64 - bits));
-                let found = if *wanted < 0 { signed } else { i128::from(*found) };
-                by(found.cmp(wanted))
-            }
+            (Value::Enum(found), Wanted::Int(wanted)) => by(self.source.enum_value(*found, self.types).cmp(wanted)),
             (Value::Character(found) | Value::Variant(found), Wanted::Int(_)) => by(order_of(i128::from(*found))?),
             (Value::Time { seconds, .. }, Wanted::Int(_) | Wanted::Float(_)) => by(order_of(i128::from(*seconds))?),
             (Value::Pointer(found) | Value::Code(found), Wanted::Int(_)) => by(order_of(i128::from(found.0))?),
@@ -176,8 +171,23 @@ fn wanted(
     let text = match literal {
         Literal::Integer(number) => return Ok(Wanted::Int(*number)),
         Literal::Float(number) => return Ok(Wanted::Float(*number)),
-        Literal::Null if is_equality => return Ok(Wanted::Null),
+        Literal::Null if is_equality => {
+            return match source {
+                Source::Pointer { .. } => Ok(Wanted::Null),
+                Source::Leaf(leaf) => match leaf.kind {
+                    LeafKind::Pointer(_) | LeafKind::Function | LeafKind::Vtable | LeafKind::Text(_) => {
+                        Ok(Wanted::Null)
+                    }
+                    LeafKind::Optional(_) => Ok(Wanted::Text("none".to_owned())),
+                    _ => Err(no_value("it is no pointer".to_owned())),
+                },
+                _ => Err(no_value("it is no pointer".to_owned())),
+            };
+        }
         Literal::Null => return Err(no_value("null is neither more nor less".to_owned())),
+        // Without debug information a flag is a number.
+        Literal::Word(text) if matches!(source, Source::Number { .. }) && text == "true" => return Ok(Wanted::Int(1)),
+        Literal::Word(text) if matches!(source, Source::Number { .. }) && text == "false" => return Ok(Wanted::Int(0)),
         Literal::Word(text) | Literal::Text(text) => text,
     };
     let plain = text.rsplit("::").next().unwrap_or(text);
@@ -188,8 +198,14 @@ fn wanted(
     if !is_equality {
         // An enumerator is a number, too.
         return match enumerators.iter().find(|known| known.name == plain) {
-            Some(known) => Ok(Wanted::Int(i128::from(known.value as i64))),
+            Some(known) => Ok(Wanted::Int(source.enum_value(known.value, types))),
             None => Err(no_value("only numbers are more or less".to_owned())),
+        };
+    }
+    if matches!(source, Source::Leaf(leaf) if matches!(leaf.kind, LeafKind::Optional(_))) {
+        return match plain {
+            "none" | "present" => Ok(Wanted::Text(plain.to_owned())),
+            _ => Err(no_value("it is none or present".to_owned())),
         };
     }
     let variants = match source {

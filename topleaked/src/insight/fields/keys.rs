@@ -31,6 +31,8 @@ pub(super) enum Key {
     Other,
     /// To no allocation and no module.
     Elsewhere,
+    /// To no memory at all: a number that is kept where a pointer could be.
+    Nowhere,
     /// This place, which many objects share or which a module has.
     Place(u64),
     /// An object of this identity.
@@ -73,6 +75,7 @@ impl Key {
             Key::Implausible => Meaning::Text("implausible".to_owned()),
             Key::Other => Meaning::Other,
             Key::Elsewhere => Meaning::Elsewhere,
+            Key::Nowhere => Meaning::Nowhere,
             Key::Place(addr) => part.place(Addr(*addr), names, by_name_only),
             Key::Typed(identity) => part.type_of(*identity),
             Key::Sized(size) => Meaning::Allocation(*size),
@@ -110,76 +113,146 @@ pub(super) struct KeyBook {
     prefixes: HashMap<Vec<u8>, u32>,
     lengths: [u32; LENGTHS.len()],
     rest: Rest,
+    /// Bytes of a beginning.
+    cut: usize,
     null: u32,
     absent: u32,
     implausible: u32,
     elsewhere: u32,
+    nowhere: u32,
 }
 
 /// The id of what no sample held.
 pub(super) const OTHER_ID: u32 = u32::MAX;
 
-/// Which places of a sample of pointers are shared by many objects.
-fn shared_places(values: &[Value]) -> HashMap<u64, u64> {
-    let mut targets: HashMap<u64, u64> = HashMap::new();
-    for value in values {
-        if let Value::Pointer(addr) | Value::Code(addr) = value
-            && (targets.len() < MOST_TARGETS || targets.contains_key(&addr.0))
-        {
-            *targets.entry(addr.0).or_default() += 1;
-        }
-    }
-    let least = (values.len() as u64 / SHARED).max(2);
-    targets.retain(|_, count| *count >= least);
-    targets
+/// A value that many objects of one group have is one of its own, where so many have it.
+const LEAST_OF_GROUP: u64 = 5;
+
+/// The keys of a sample.
+pub(super) struct Keys {
+    /// By object; `None` for what is missing.
+    pub(super) of_objects: Vec<Option<Key>>,
+    /// Keys of their own because one group has them often, each with what it is otherwise.
+    pub(super) chosen: Vec<(Key, Key)>,
+    /// Values among which they were chosen.
+    pub(super) choices: u64,
 }
 
-/// The keys of a sample of pointers; `None` for what is missing.
-pub(super) fn pointer_keys(part: &Part<'_>, values: &[Value]) -> Vec<Option<Key>> {
-    let shared = shared_places(values);
-    let key = |value: &Value| {
+/// How often values are there, in all objects and in the suspects.
+struct Frequencies<K> {
+    counts: HashMap<K, [u64; 2]>,
+    known: [u64; 2],
+}
+
+impl<K: std::hash::Hash + Eq> Frequencies<K> {
+    fn of(values: impl Iterator<Item = (Option<K>, bool)>) -> Frequencies<K> {
+        let mut found = Frequencies { counts: HashMap::new(), known: [0; 2] };
+        for (value, suspect) in values {
+            let Some(value) = value else { continue };
+            found.known[usize::from(suspect)] += 1;
+            if found.counts.len() < MOST_TARGETS || found.counts.contains_key(&value) {
+                found.counts.entry(value).or_default()[usize::from(suspect)] += 1;
+            }
+        }
+        found
+    }
+
+    fn all(&self) -> u64 {
+        self.known[0] + self.known[1]
+    }
+
+    fn count(&self, value: &K) -> u64 {
+        self.counts.get(value).map_or(0, |[a, b]| a + b)
+    }
+
+    /// Whether one in `part` objects of one group has the value, where there are two groups.
+    fn is_of_group(&self, value: &K, part: u64) -> bool {
+        let often = |count: u64, of: u64| count >= LEAST_OF_GROUP && count * part >= of;
+        self.known[0].min(self.known[1]) > 0
+            && self.counts.get(value).is_some_and(|[a, b]| often(*a, self.known[0]) || often(*b, self.known[1]))
+    }
+}
+
+/// The keys of a sample of pointers; `suspect` says for each object whether it is one.
+pub(super) fn pointer_keys(part: &Part<'_>, values: &[Value], suspect: &[bool]) -> Keys {
+    let target = |value: &Value| match value {
+        Value::Pointer(addr) | Value::Code(addr) => Some(addr.0),
+        _ => None,
+    };
+    let targets = Frequencies::of(values.iter().map(target).zip(suspect.iter().copied()));
+    let least = (values.len() as u64 / SHARED).max(2);
+    let mut chosen: HashMap<u64, Key> = HashMap::new();
+    let mut key = |value: &Value| {
         Some(match value {
             Value::Null => Key::Null,
             Value::Absent => Key::Absent,
             Value::Implausible => Key::Implausible,
             Value::Pointer(addr) | Value::Code(addr) => {
-                if shared.contains_key(&addr.0) || part.image.module_at(*addr).is_some() {
+                if targets.count(&addr.0) >= least || part.image.module_at(*addr).is_some() {
                     Key::Place(addr.0)
                 } else {
-                    part.target_of(*addr)
+                    let otherwise = part.target_of(*addr);
+                    if !targets.is_of_group(&addr.0, SHARED) {
+                        return Some(otherwise);
+                    }
+                    chosen.insert(addr.0, otherwise);
+                    Key::Place(addr.0)
                 }
             }
             _ => return None,
         })
     };
-    values.iter().map(key).collect()
+    let of_objects = values.iter().map(&mut key).collect();
+    let mut chosen: Vec<(Key, Key)> =
+        chosen.into_iter().map(|(place, otherwise)| (Key::Place(place), otherwise)).collect();
+    chosen.sort();
+    Keys { of_objects, chosen, choices: targets.counts.len() as u64 }
 }
 
 /// The keys of a sample of texts, those that are frequent as they are, the others by their beginning or their length.
-pub(super) fn text_keys(values: &[Value], most_values: usize) -> Vec<Option<Key>> {
-    let mut counts: HashMap<&[u8], usize> = HashMap::new();
-    let mut prefixes: HashMap<&[u8], usize> = HashMap::new();
-    for value in values {
-        if let Value::Text { bytes, .. } | Value::Bytes(bytes) = value {
-            *counts.entry(bytes).or_default() += 1;
-            *prefixes.entry(bytes.get(..PREFIX).unwrap_or(bytes)).or_default() += 1;
-        }
-    }
-    let known: usize = counts.values().sum();
-    let few = counts.len() <= most_values;
-    let by_prefix = prefixes.len() <= most_values;
-    let frequent = |bytes: &[u8]| few || counts.get(bytes).is_some_and(|count| count * most_values >= known);
+pub(super) fn text_keys(values: &[Value], suspect: &[bool], most_values: usize) -> Keys {
+    let text = |value: &Value| match value {
+        Value::Text { bytes, .. } | Value::Bytes(bytes) => Some(bytes.clone()),
+        _ => None,
+    };
+    let texts = Frequencies::of(values.iter().map(text).zip(suspect.iter().copied()));
+    let few = texts.counts.len() <= most_values;
+    let most = most_values as u64;
+    let frequent = |bytes: &Vec<u8>| few || texts.count(bytes) * most >= texts.all();
+    // What all have in common says nothing: a beginning goes on behind it.
+    let mut rest = texts.counts.keys().filter(|bytes| !bytes.is_empty() && !frequent(bytes));
+    let first = rest.next().cloned().unwrap_or_default();
+    let common = rest.fold(first.len(), |common, bytes| {
+        let same = first.iter().zip(bytes).take(common).take_while(|(a, b)| a == b).count();
+        same.min(common)
+    });
+    let cut = common + PREFIX;
+    let prefixes: std::collections::HashSet<&[u8]> =
+        texts.counts.keys().filter(|bytes| !frequent(bytes)).map(|bytes| bytes.get(..cut).unwrap_or(bytes)).collect();
+    let by_prefix = prefixes.len() > 1 && prefixes.len() <= most_values;
+    let mut chosen: HashMap<Vec<u8>, Key> = HashMap::new();
     let key = |value: &Value| {
         Some(match value {
             Value::Missing => return None,
-            Value::Text { bytes, .. } | Value::Bytes(bytes) if !frequent(bytes) => match by_prefix {
-                true => Key::Prefix(bytes.get(..PREFIX).unwrap_or(bytes).to_vec()),
-                false => Key::Length(length_class(Key::length(value))),
-            },
+            Value::Text { bytes, .. } | Value::Bytes(bytes) if !frequent(bytes) => {
+                let otherwise = match by_prefix {
+                    true => Key::Prefix(bytes.get(..cut).unwrap_or(bytes).to_vec()),
+                    false => Key::Length(length_class(Key::length(value))),
+                };
+                if !texts.is_of_group(bytes, most) {
+                    return Some(otherwise);
+                }
+                chosen.insert(bytes.clone(), otherwise);
+                Key::Text(bytes.clone())
+            }
             value => Key::of_text(value),
         })
     };
-    values.iter().map(key).collect()
+    let of_objects = values.iter().map(key).collect();
+    let mut chosen: Vec<(Key, Key)> =
+        chosen.into_iter().map(|(bytes, otherwise)| (Key::Text(bytes), otherwise)).collect();
+    chosen.sort();
+    Keys { of_objects, chosen, choices: texts.counts.len() as u64 }
 }
 
 fn length_class(length: u64) -> usize {
@@ -197,10 +270,12 @@ impl KeyBook {
             prefixes: HashMap::new(),
             lengths: [OTHER_ID; LENGTHS.len()],
             rest: Rest::Whole,
+            cut: 0,
             null: OTHER_ID,
             absent: OTHER_ID,
             implausible: OTHER_ID,
             elsewhere: OTHER_ID,
+            nowhere: OTHER_ID,
         };
         for (key, id) in keys.take(MOST_KEYS) {
             match key {
@@ -209,6 +284,7 @@ impl KeyBook {
                 Key::Implausible => book.implausible = id,
                 Key::Other => {}
                 Key::Elsewhere => book.elsewhere = id,
+                Key::Nowhere => book.nowhere = id,
                 Key::Place(addr) => drop(book.places.insert(*addr, id)),
                 Key::Typed(identity) => {
                     let place = *identity as usize;
@@ -221,6 +297,7 @@ impl KeyBook {
                 Key::Text(bytes) => drop(book.texts.insert(bytes.clone(), id)),
                 Key::Prefix(bytes) => {
                     book.rest = Rest::Prefix;
+                    book.cut = book.cut.max(bytes.len());
                     book.prefixes.insert(bytes.clone(), id);
                 }
                 Key::Length(class) => {
@@ -246,6 +323,7 @@ impl KeyBook {
         match part.target_of(Addr(word)) {
             Key::Typed(identity) => self.types.get(identity as usize).copied().unwrap_or(OTHER_ID),
             Key::Sized(size) => self.sizes.get(&size).copied().unwrap_or(OTHER_ID),
+            Key::Nowhere => self.nowhere,
             _ => self.elsewhere,
         }
     }
@@ -263,7 +341,7 @@ impl KeyBook {
                 None => match self.rest {
                     Rest::Whole => OTHER_ID,
                     Rest::Prefix => {
-                        self.prefixes.get(bytes.get(..PREFIX).unwrap_or(bytes)).copied().unwrap_or(OTHER_ID)
+                        self.prefixes.get(bytes.get(..self.cut).unwrap_or(bytes)).copied().unwrap_or(OTHER_ID)
                     }
                     Rest::Length => self.lengths.get(length_class(Key::length(value))).copied().unwrap_or(OTHER_ID),
                 },

@@ -4,11 +4,14 @@
 //! leaves the rest to the statistics of [`contrast`](super::contrast).
 
 mod age;
+mod alike;
+mod bits;
 mod column;
 mod condition;
-mod infer;
+mod cross;
 mod keys;
 mod part;
+mod places;
 mod read;
 mod rules;
 mod sweep;
@@ -22,17 +25,20 @@ use crate::heap::{AllocId, Heap};
 use crate::image::Image;
 use crate::objects::Objects;
 use crate::task::Task;
-use crate::types::{LeafKind, TypeId, Types};
+use crate::types::Types;
 
-use super::contrast::{Assessment, Category, MOST_VALUES, rank, tell_the_same};
+use super::contrast::{Assessment, Category, Claim, ClaimKind, MOST_VALUES, rank, tell_the_same};
 use column::{Column, read_sample};
-use infer::infer_members;
 use part::Part;
-use read::Source;
+use places::path_of;
+use read::{Class, Source};
 use sweep::Strata;
 
+pub use alike::alike;
 pub use condition::{ConditionError, ObjectConditions};
+pub use cross::{CrossTable, CrossValues};
 pub use part::Names;
+pub use places::MemberPlaces;
 pub use rules::{FieldRule, RuleCondition, RuleTest};
 pub use usual::{MemberKind, Usual};
 
@@ -42,6 +48,8 @@ const MOST_SAMPLED: usize = 1 << 17;
 const MOST_SAMPLED_CELLS: usize = 1 << 23;
 /// Values beyond which a member that is asked for alone is summed up.
 const MOST_VALUES_ALONE: usize = 1000;
+/// The same for numbers, which have ranges.
+const MOST_NUMBERS_ALONE: usize = 64;
 
 /// What objects have in common in one member.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,8 +75,16 @@ pub enum Meaning {
     Allocation(u64),
     /// Pointers to somewhere else.
     Elsewhere,
+    /// No addresses: numbers where a pointer could be.
+    Nowhere,
     /// Numbers from the first to the last, both included.
     Range(String, String),
+    /// Numbers up to this one.
+    AtMost(String),
+    /// Numbers from this one on.
+    AtLeast(String),
+    /// Anything but this.
+    Not(Box<Meaning>),
     /// Texts that begin so.
     Prefix(String),
     /// Texts of so many bytes, from the first to the last.
@@ -103,12 +119,20 @@ pub struct FieldMember {
     pub width: u64,
     /// Its values in the order of the assessment's counts.
     pub values: Vec<FieldValue>,
+    /// What best tells the suspects from the others.
+    pub claim: Option<FieldValue>,
     /// What it tells; its categories are those of `values`.
     pub assessment: Assessment,
     /// Which kind of member it is where one group stands alone.
     pub kind: MemberKind,
-    /// How much of the objects one value of such a member has as a rule in this process.
+    /// How much of the objects one value of such a member has as a rule.
     pub usual: f64,
+    /// From how many members of this process that was measured.
+    pub usual_of: u64,
+    /// Of two dumps: it is another in each process whatever the objects do, as a process number or an address is.
+    pub of_process: bool,
+    /// Its bytes are its value, and each value stands alone: a search for words counts the same.
+    pub raw: bool,
     /// How many different values the sampled objects have.
     pub distinct: usize,
     /// Most sampled objects have a value of their own.
@@ -134,34 +158,12 @@ pub struct FieldsQuestion<'a> {
     pub suspect: &'a [bool],
     /// What the allocations are that objects point at.
     pub known: &'a Objects,
-    /// The type's layout; without it members are inferred from the objects.
-    pub layout: Option<(&'a Types, TypeId)>,
+    /// Where their members are.
+    pub places: &'a MemberPlaces,
+    /// The types by which the members are read; `None` where they were inferred.
+    pub types: Option<&'a Types>,
     /// Names for what members point to.
     pub names: Names<'a>,
-}
-
-impl<'a> FieldsQuestion<'a> {
-    /// The paths of all members, in the order of the layout.
-    pub fn paths(&self) -> Vec<String> {
-        self.sources().iter().map(path_of).collect()
-    }
-
-    /// Where the members are.
-    fn sources(&self) -> Vec<Source> {
-        let Some((types, id)) = self.layout else { return infer_members(self) };
-        let Some(first) = self.objects.first() else { return Vec::new() };
-        let (object, space) = (self.heap.table.address(*first), self.image.space());
-        let leaves = types.leaves(id, &|_, place| types.virtual_base_offset(place, object, space));
-        (leaves.list.into_iter()).filter(|leaf| !matches!(leaf.kind, LeafKind::Vtable)).map(Source::Leaf).collect()
-    }
-}
-
-/// The path of a member, or its offset.
-fn path_of(source: &Source) -> String {
-    match source {
-        Source::Leaf(leaf) => leaf.path.clone(),
-        source => format!("+{:#x}", source.offset()),
-    }
 }
 
 /// What is learnt of the members of one type's objects.
@@ -176,20 +178,37 @@ pub struct Study<'a> {
     whole: bool,
     age_like: Vec<bool>,
     strata: Strata,
-    most_values: usize,
     usual: Usual,
 }
 
 impl<'a> Study<'a> {
     /// Learns from a sample of the objects of one dump, or of two: then only members that both have count, and only
-    /// what a name tells of their pointers. `only` are the paths of members that are asked for; without any, all are.
-    pub fn new(questions: &[FieldsQuestion<'a>], only: &[&str], usual: Usual, task: &Task) -> Study<'a> {
+    /// what a name tells of their pointers. `only` are the paths of members that are asked for; without any, all are, but for
+    /// those of the paths `but` and what lies in their bytes. Numbers with many values are ranges unless they are to be `exact`.
+    pub fn new(
+        questions: &[FieldsQuestion<'a>],
+        only: &[&str],
+        but: &[&str],
+        exact: bool,
+        usual: Usual,
+        task: &Task,
+    ) -> Study<'a> {
         let parts: Vec<Part<'a>> = questions.iter().map(Part::new).collect();
         let names: Vec<Names<'a>> = questions.iter().map(|question| question.names).collect();
-        let most_values = if only.is_empty() { MOST_VALUES } else { MOST_VALUES_ALONE };
-        let mut by_part: Vec<Vec<Source>> = questions.iter().map(FieldsQuestion::sources).collect();
+        let most_values = |sources: &[Source]| match sources.first().map(Source::class) {
+            _ if only.is_empty() => MOST_VALUES,
+            Some(Class::Ordered(_)) if !exact => MOST_NUMBERS_ALONE,
+            _ => MOST_VALUES_ALONE,
+        };
+        let mut by_part: Vec<Vec<Source>> =
+            questions.iter().map(|question| question.places.sources().to_vec()).collect();
         let first = if by_part.is_empty() { Vec::new() } else { by_part.remove(0) };
-        let wanted = |source: &Source| only.is_empty() || only.contains(&path_of(source).as_str());
+        let left_out: Vec<Source> =
+            first.iter().filter(|source| but.contains(&path_of(source).as_str())).cloned().collect();
+        let wanted = |source: &Source| match only.is_empty() {
+            true => !left_out.iter().any(|out| out.shares_bytes(source)),
+            false => only.contains(&path_of(source).as_str()),
+        };
         let sources: Vec<Vec<Source>> = (first.into_iter().filter(wanted))
             .filter_map(|source| {
                 let others = by_part.iter().map(|others| others.iter().find(|other| source.is_like(other)).cloned());
@@ -200,7 +219,7 @@ impl<'a> Study<'a> {
         let most = (MOST_SAMPLED_CELLS / sources.len().max(1)).min(MOST_SAMPLED);
         let positions: Vec<Vec<usize>> =
             parts.iter().map(|part| sample_positions(part.suspect, most / parts.len().max(1))).collect();
-        let sample_suspect = (parts.iter().zip(&positions))
+        let sample_suspect: Vec<bool> = (parts.iter().zip(&positions))
             .flat_map(|(part, positions)| positions.iter().map(|at| part.suspect.get(*at).copied().unwrap_or(false)))
             .collect();
         let whole = parts.iter().zip(&positions).all(|(part, positions)| part.objects.len() == positions.len());
@@ -208,8 +227,9 @@ impl<'a> Study<'a> {
         let read = task.on_all(|| {
             let mut found = Vec::new();
             while let Some(sources) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let most = most_values(sources);
                 let sampled: Vec<_> = (parts.iter().zip(sources).zip(&positions))
-                    .map(|((part, source), positions)| read_sample(part, source, positions, most_values))
+                    .map(|((part, source), positions)| read_sample(part, source, positions, most))
                     .collect();
                 found.push((sources.clone(), sampled));
             }
@@ -219,16 +239,39 @@ impl<'a> Study<'a> {
         read.sort_by_key(|(sources, _)| {
             sources.first().map(|source| (source.offset(), source.bit_offset(), path_of(source)))
         });
-        let columns: Vec<Column> = (read.into_iter())
-            .map(|(sources, sampled)| Column::new(sources, sampled, &parts, &names, most_values))
+        let mut columns: Vec<Column> = (read.into_iter())
+            .map(|(sources, sampled)| {
+                let most = most_values(&sources);
+                Column::new(sources, sampled, &sample_suspect, &parts, &names, most)
+            })
             .collect();
         let runs: Vec<Vec<Range<usize>>> = parts.iter().map(Part::runs).collect();
         let sample_runs = age::runs_of_sample(&runs, &positions);
         let ages = age::find(&columns, &sample_runs);
-        let strata = if parts.len() > 1 { Strata::One } else { age::strata(&columns, &ages) };
-        let strata = if is_one_group(&parts) { Strata::Place } else { strata };
-        let age_like = ages.iter().map(Option::is_some).collect();
-        Study { parts, columns, runs, sample_suspect, whole, age_like, strata, most_values, usual }
+        let mut age_like: Vec<bool> = ages.iter().map(Option::is_some).collect();
+        if !is_one_group(&parts) && only.is_empty() {
+            let found: Vec<(Vec<Source>, u32)> = (columns.iter().zip(&age_like))
+                .filter(|(_, age_like)| !**age_like)
+                .filter_map(|(column, _)| Some((column.sources.clone(), bits::best_bit(column, &sample_suspect)?)))
+                .collect();
+            for (numbers, bit) in found {
+                let sources: Vec<Source> =
+                    numbers.into_iter().map(|number| Source::Bit { number: Box::new(number), bit }).collect();
+                let sampled = (parts.iter().zip(&sources).zip(&positions))
+                    .map(|((part, source), positions)| read_sample(part, source, positions, MOST_VALUES))
+                    .collect();
+                let mut column = Column::new(sources, sampled, &sample_suspect, &parts, &names, MOST_VALUES);
+                column.tried = 64;
+                columns.push(column);
+                age_like.push(false);
+            }
+        }
+        let strata = match () {
+            () if is_one_group(&parts) => age::place(&parts, &runs),
+            () if parts.len() > 1 => Strata::One,
+            () => age::strata(&columns, &ages, &sample_suspect, &parts, &runs),
+        };
+        Study { parts, columns, runs, sample_suspect, whole, age_like, strata, usual }
     }
 
     /// Whether there is but one group, so that nothing can be compared.
@@ -239,7 +282,7 @@ impl<'a> Study<'a> {
     /// Reads all members of all objects and ranks them: what tells the groups apart first. Of one group alone, by what
     /// most objects share beyond the usual; members with one value for all last. O(members x objects).
     pub fn members(&self, task: &Task) -> Vec<FieldMember> {
-        let counted = sweep::count(&self.parts, &self.columns, &self.runs, &self.strata, self.most_values, task);
+        let counted = sweep::count(&self.parts, &self.columns, &self.runs, &self.strata, task);
         let mut assessments: Vec<Assessment> = counted.iter().map(|counted| counted.table.assess()).collect();
         for (assessment, age_like) in assessments.iter_mut().zip(&self.age_like) {
             assessment.age_like = *age_like;
@@ -264,6 +307,7 @@ impl<'a> Study<'a> {
                 last(a).cmp(&last(b)).then(b.assessment.score.total_cmp(&a.assessment.score))
             });
         }
+        members.sort_by_key(|member| member.of_process && member.assessment.significant);
         self.join_the_same(&mut members);
         lead_their_groups(&mut members);
         members
@@ -285,22 +329,12 @@ impl<'a> Study<'a> {
             })
             .collect();
         let types = self.parts.first().and_then(|part| part.types);
+        let alone = |count: &super::contrast::CategoryCount| matches!(count.category, Category::Value(_));
+        let few = assessment.counts.iter().all(alone).then_some(assessment.counts.len());
         let (name, type_name) = match (source, types) {
             (Source::Leaf(leaf), Some(types)) => (Some(leaf.path.clone()), types.type_name(leaf.ty)),
-            (source, _) => {
-                let type_name = match source {
-                    Source::Pointer { .. } => "pointer".to_owned(),
-                    Source::Text { .. } => "text".to_owned(),
-                    _ => format!("u{}", source.width() * 8),
-                };
-                let alone = |count: &super::contrast::CategoryCount| matches!(count.category, Category::Value(_));
-                let values = match assessment.counts.len() {
-                    _ if !assessment.counts.iter().all(alone) => "many values".to_owned(),
-                    1 => "1 value".to_owned(),
-                    count => format!("{count} values"),
-                };
-                (None, format!("{type_name} ({values})"))
-            }
+            (Source::Bit { .. }, _) => (Some(path_of(source)), "bit".to_owned()),
+            (source, _) => (None, source.inferred_name(few)),
         };
         let kind = MemberKind::of(source, column.binning.distinct());
         let written = |code| source.written(code, types);
@@ -312,7 +346,15 @@ impl<'a> Study<'a> {
             type_name,
             width: source.width(),
             values,
+            claim: assessment.claim.as_ref().map(|claim| FieldValue {
+                meaning: claimed(claim, |category| column.meaning(category, &self.parts)),
+                suspects: claim.suspects,
+                reference: claim.reference,
+            }),
             usual: self.usual.of(kind),
+            usual_of: self.usual.measured(kind),
+            of_process: self.is_of_process(column, counted, &assessment),
+            raw: source.is_raw() && !column.times && assessment.counts.iter().all(alone),
             kind,
             distinct: column.binning.distinct(),
             unique: sampled > 20 && column.binning.distinct() * 10 > sampled * 9,
@@ -323,13 +365,23 @@ impl<'a> Study<'a> {
         })
     }
 
+    /// Of two dumps: whether a number has no value in both and is no small one, or one for each object: it would tell
+    /// any two processes apart.
+    fn is_of_process(&self, column: &Column, counted: &sweep::Counted, assessment: &Assessment) -> bool {
+        let apart = assessment.counts.iter().all(|count| count.suspects == 0 || count.reference == 0);
+        let large =
+            counted.extent.is_some_and(|(least, _)| column.sources.first().is_some_and(|of| of.is_large(least)));
+        let unique = column.binning.distinct() * 10 > self.sample_suspect.len() * 9;
+        self.parts.len() > 1 && matches!(column.class, Class::Ordered(_)) && (apart && large || unique)
+    }
+
     /// Joins members that say the same: among those that tell, or of one group alone, among those that are remarkable. The
     /// one with names stands first.
     fn join_the_same(&self, members: &mut [FieldMember]) {
         let one_group = self.is_one_group();
         let tells = |member: &FieldMember| match one_group {
             true => member.assessment.score > 0.0 && !member.assessment.age_like,
-            false => member.assessment.significant && !member.assessment.age_like && !member.assessment.across_age_only,
+            false => member.assessment.tells() && !member.of_process,
         };
         let is_named = |member: &FieldMember| {
             self.columns.get(member.id).and_then(|column| column.sources.first()).is_some_and(Source::is_named)
@@ -369,54 +421,53 @@ impl<'a> Study<'a> {
 
     /// A sample's codes with all that say less than the telling value put together.
     fn told_codes(&self, column: &Column, member: &FieldMember) -> Vec<u16> {
-        let told = match self.is_one_group() {
-            true => member.assessment.most_frequent().map(|(category, _)| category),
-            false => member.assessment.telling().map(|count| count.category),
-        };
         // The outermost ranges were widened after the sample: told by their lower or upper end.
         let same = |a: &Category, b: &Category| match (a, b) {
             (Category::Range(low, high), Category::Range(lower, higher)) => low == lower || high == higher,
             (a, b) => a == b,
         };
-        let code = told.and_then(|told| column.binning.categories().iter().position(|category| same(category, &told)));
-        let code = code.and_then(|code| u16::try_from(code).ok());
-        let told = |of: &u16| if *of == super::contrast::NO_CODE { *of } else { u16::from(Some(*of) == code) };
+        let assessment = &member.assessment;
+        let most = assessment.most_frequent().map(|(category, _)| category);
+        let holds = |category: &Category| match (self.is_one_group(), &assessment.claim) {
+            (false, Some(claim)) => {
+                let named = claim.categories.iter().any(|named| same(named, category));
+                named != (claim.kind == ClaimKind::IsNot)
+            }
+            _ => most.is_some_and(|most| same(&most, category)),
+        };
+        let of_codes: Vec<u16> =
+            column.binning.categories().iter().map(|category| u16::from(holds(category))).collect();
+        let told = |of: &u16| of_codes.get(usize::from(*of)).copied().unwrap_or(super::contrast::NO_CODE);
         column.sample_codes.iter().map(told).collect()
-    }
-
-    /// How often values of two members come together, by both: of the first member's categories a row each, of the second a
-    /// column. O(objects).
-    pub fn cross(&self, rows: usize, across: usize, task: &Task) -> Option<CrossTable> {
-        let (first, second) = (self.columns.get(rows)?, self.columns.get(across)?);
-        let (height, width) = (first.binning.categories().len(), second.binning.categories().len());
-        let begin = || (vec![[0u64; 2]; height * width], Vec::new(), Vec::new());
-        let visit = |(counts, codes, others): &mut (Vec<[u64; 2]>, Vec<u16>, Vec<u16>), batch: &sweep::Batch<'_>| {
-            let Some(part) = self.parts.get(batch.part) else { return };
-            first.encode(batch.part, part, batch.bytes, codes, |_, _| {}, |_| {});
-            second.encode(batch.part, part, batch.bytes, others, |_, _| {}, |_| {});
-            for ((a, b), suspect) in codes.iter().zip(others.iter()).zip(batch.suspect) {
-                if let (Some(row), true) = (Some(usize::from(*a)), usize::from(*b) < width)
-                    && let Some(count) = counts.get_mut(row * width + usize::from(*b))
-                {
-                    count[usize::from(!suspect)] += 1;
-                }
-            }
-        };
-        let mut counts = vec![[0u64; 2]; height * width];
-        for (part, ..) in sweep::sweep(&self.parts, task, begin, visit) {
-            for (sum, part) in counts.iter_mut().zip(part) {
-                *sum = [sum[0] + part[0], sum[1] + part[1]];
-            }
-        }
-        let meanings = |column: &Column| {
-            column.binning.categories().iter().map(|category| column.meaning(*category, &self.parts)).collect()
-        };
-        Some(CrossTable { rows: meanings(first), columns: meanings(second), counts })
     }
 
     /// Whether the sample that values were learnt from holds all objects.
     pub fn is_whole(&self) -> bool {
         self.whole
+    }
+}
+
+/// What a claim says, by what its categories mean.
+fn claimed(claim: &Claim, meaning: impl Fn(Category) -> Meaning) -> Meaning {
+    let end = |category: Option<&Category>, upper: bool| match category.map(|category| meaning(*category)) {
+        Some(Meaning::Range(low, high)) => {
+            if upper {
+                high
+            } else {
+                low
+            }
+        }
+        Some(Meaning::Text(text)) => text,
+        _ => String::new(),
+    };
+    let (first, last) = (claim.categories.first(), claim.categories.last());
+    match (claim.kind, first) {
+        (ClaimKind::Is, Some(category)) => meaning(*category),
+        (ClaimKind::IsNot, Some(category)) => Meaning::Not(Box::new(meaning(*category))),
+        (ClaimKind::AtMost, _) => Meaning::AtMost(end(last, true)),
+        (ClaimKind::AtLeast, _) => Meaning::AtLeast(end(first, false)),
+        (ClaimKind::Between, _) => Meaning::Range(end(first, false), end(last, true)),
+        (_, None) => Meaning::Other,
     }
 }
 
@@ -438,17 +489,6 @@ fn lead_their_groups(members: &mut Vec<FieldMember>) {
 
 /// Members that are held against each other.
 const MOST_JOINED: usize = 64;
-
-/// Two members' values together.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CrossTable {
-    /// The first member's values.
-    pub rows: Vec<Meaning>,
-    /// The second's.
-    pub columns: Vec<Meaning>,
-    /// Suspects and reference group, row by row.
-    pub counts: Vec<[u64; 2]>,
-}
 
 fn is_one_group(parts: &[Part<'_>]) -> bool {
     let mut all = parts.iter().flat_map(|part| part.suspect);

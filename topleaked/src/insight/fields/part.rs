@@ -45,14 +45,16 @@ impl<'a> Part<'a> {
             known: question.known,
             objects: question.objects,
             suspect: question.suspect,
-            types: question.layout.map(|(types, _)| types),
+            types: question.types,
         }
     }
 
     /// What a pointer leads to, whoever else points there.
     #[inline]
     pub(super) fn target_of(&self, addr: Addr) -> Key {
-        let Some((id, _)) = self.table.find(addr) else { return Key::Elsewhere };
+        let Some((id, _)) = self.table.find(addr) else {
+            return if self.image.space().find_segment(addr).is_some() { Key::Elsewhere } else { Key::Nowhere };
+        };
         match self.known.of(id) {
             Some(identity) => Key::Typed(identity.0),
             None => Key::Sized(self.table.usable_size(id)),

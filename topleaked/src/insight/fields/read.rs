@@ -1,13 +1,11 @@
 //! One member of one object: where it is, and its value as a number, a key or a text.
 
 use crate::addr::{Addr, ByteOrder, Target};
-use crate::heap::AllocationTable;
 use crate::image::AddressSpace;
-use crate::types::{Leaf, LeafKind, Types, Value};
+use crate::types::{Leaf, LeafKind, TypeKind, Types, Value, date};
 
 use super::super::contrast::Cell;
-use super::super::text::text_in_word;
-use super::FieldsQuestion;
+use super::super::inferred::{Role, TimeUnit};
 
 /// Where a member is, and how it is read.
 #[derive(Clone, PartialEq, Debug)]
@@ -16,10 +14,47 @@ pub(super) enum Source {
     Leaf(Leaf),
     /// A word that points somewhere or is null.
     Pointer { offset: u64, width: u64 },
-    /// A word whose bytes are text.
+    /// Bytes that are text up to the first that is 0.
     Text { offset: u64, width: u64 },
     /// A number of 1, 2, 4 or 8 bytes.
-    Number { offset: u64, width: u64 },
+    Number { offset: u64, width: u64, kind: NumberKind },
+    /// A bit of a number.
+    Bit { number: Box<Source>, bit: u32 },
+}
+
+/// What a number is for where only its values tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NumberKind {
+    Plain,
+    Signed,
+    Flag,
+    Counter,
+    Float,
+    Time(TimeUnit),
+    /// Of what the pointer at this offset leads to.
+    Size(u64),
+}
+
+impl NumberKind {
+    pub(super) fn of(role: Role) -> NumberKind {
+        match role {
+            Role::Flag => NumberKind::Flag,
+            Role::Signed => NumberKind::Signed,
+            Role::Counter => NumberKind::Counter,
+            Role::Float => NumberKind::Float,
+            Role::Time(unit) => NumberKind::Time(unit),
+            Role::Size { pointer } => NumberKind::Size(pointer),
+            Role::Constant(_) | Role::State | Role::Number | Role::Pointer | Role::Text => NumberKind::Plain,
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            NumberKind::Signed => Code::Signed,
+            NumberKind::Float => Code::Float,
+            _ => Code::Unsigned,
+        }
+    }
 }
 
 /// How a member's values are compared.
@@ -50,6 +85,8 @@ pub(super) enum Code {
 pub(super) const ABSENT: u64 = u64::MAX - 1;
 pub(super) const IMPLAUSIBLE: u64 = u64::MAX - 2;
 const SIGN: u64 = 1 << 63;
+/// Numbers from here on are seldom counted one by one.
+const LARGE: u64 = 4096;
 /// Seconds since 1970 of the years 2000 to 2039.
 const TIMES: std::ops::Range<i64> = 946_684_800..2_208_988_800;
 
@@ -57,6 +94,7 @@ impl Source {
     pub(super) fn offset(&self) -> u64 {
         match self {
             Source::Leaf(leaf) => leaf.offset,
+            Source::Bit { number, .. } => number.offset(),
             Source::Pointer { offset, .. } | Source::Text { offset, .. } | Source::Number { offset, .. } => *offset,
         }
     }
@@ -64,15 +102,17 @@ impl Source {
     pub(super) fn width(&self) -> u64 {
         match self {
             Source::Leaf(leaf) => leaf.size_bytes,
+            Source::Bit { number, .. } => number.width(),
             Source::Pointer { width, .. } | Source::Text { width, .. } | Source::Number { width, .. } => *width,
         }
     }
 
     pub(super) fn class(&self) -> Class {
         match self {
-            Source::Number { .. } => Class::Ordered(Code::Unsigned),
+            Source::Number { kind, .. } => Class::Ordered(kind.code()),
             Source::Pointer { .. } => Class::Pointer,
             Source::Text { .. } => Class::Text,
+            Source::Bit { .. } => Class::Plain,
             Source::Leaf(leaf) => match &leaf.kind {
                 LeafKind::Signed => Class::Ordered(Code::Signed),
                 LeafKind::Unsigned if leaf.size_bytes <= 8 => Class::Ordered(Code::Unsigned),
@@ -96,7 +136,12 @@ impl Source {
             (Source::Leaf(a), Source::Leaf(b)) => {
                 a.path == b.path && a.size_bytes == b.size_bytes && self.class() == other.class()
             }
-            (a, b) => a == b,
+            (Source::Number { .. }, Source::Number { .. })
+            | (Source::Pointer { .. }, Source::Pointer { .. })
+            | (Source::Text { .. }, Source::Text { .. }) => {
+                (self.offset(), self.width(), self.class()) == (other.offset(), other.width(), other.class())
+            }
+            _ => false,
         }
     }
 
@@ -106,26 +151,49 @@ impl Source {
         let target = space.target();
         match self {
             Source::Leaf(leaf) => leaf.read(bytes, space),
+            Source::Bit { number, bit } => match number.read(bytes, space) {
+                Value::UInt(value) | Value::Enum(value) => Value::Bool(value >> bit & 1 == 1),
+                Value::Int(value) => Value::Bool(value >> bit & 1 == 1),
+                other => other,
+            },
             Source::Pointer { offset, width } => match number_at(bytes, *offset, *width, target) {
                 None => Value::Missing,
                 Some(0) => Value::Null,
                 Some(word) => Value::Pointer(Addr(word)),
             },
-            Source::Text { offset, width } => match number_at(bytes, *offset, *width, target) {
+            Source::Text { offset, width } => {
+                let end = offset.checked_add(*width).and_then(|end| usize::try_from(end).ok());
+                let start = usize::try_from(*offset).ok();
+                let Some(bytes) = start.zip(end).and_then(|(start, end)| bytes.get(start..end)) else {
+                    return Value::Missing;
+                };
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                match text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+                    true => Value::Text { length: Some(text.len() as u64), bytes: text.to_vec() },
+                    false => Value::Implausible,
+                }
+            }
+            Source::Number { offset, width, kind } => match number_at(bytes, *offset, *width, target) {
                 None => Value::Missing,
-                Some(word) => match text_in_word(word, target) {
-                    Some(text) => Value::Text { length: Some(text.len() as u64), bytes: text.into_bytes() },
-                    None => Value::UInt(word),
+                Some(raw) => match kind {
+                    NumberKind::Signed => Value::Int(signed(raw, *width as u32 * 8)),
+                    NumberKind::Float if *width == 4 => Value::Float(f64::from(f32::from_bits(raw as u32))),
+                    NumberKind::Float => Value::Float(f64::from_bits(raw)),
+                    _ => Value::UInt(raw),
                 },
             },
-            Source::Number { offset, width } => {
-                number_at(bytes, *offset, *width, target).map_or(Value::Missing, Value::UInt)
-            }
         }
     }
 
     /// A code of an ordered or plain member as a person would write it.
     pub(super) fn written(&self, code: u64, types: Option<&Types>) -> String {
+        if let Source::Bit { number, .. } = self {
+            return match code {
+                0 => "not set".to_owned(),
+                1 => "set".to_owned(),
+                code => number.written(code, types),
+            };
+        }
         let value = match (self.class(), self) {
             (Class::Ordered(how), _) => ordered_value(how, code),
             (_, Source::Leaf(leaf)) => match (&leaf.kind, code) {
@@ -140,7 +208,61 @@ impl Source {
         };
         match (self, types) {
             (Source::Leaf(leaf), Some(types)) => types.describe(leaf, &value).into_owned(),
+            (Source::Number { kind: NumberKind::Time(unit), .. }, _) => match moment(code, *unit) {
+                Some(date) => format!("{code} ({date})"),
+                None => code.to_string(),
+            },
+            (Source::Number { width, .. }, _) => match value {
+                Value::Int(value) => value.to_string(),
+                Value::Float(value) if *width == 4 => (value as f32).to_string(),
+                Value::Float(value) => value.to_string(),
+                _ => code.to_string(),
+            },
             _ => code.to_string(),
+        }
+    }
+
+    /// What a member looks like that nothing but its values tells of: `u32 (5 values)`, `u8 (flag)`.
+    pub(super) fn inferred_name(&self, values: Option<usize>) -> String {
+        let values = match values {
+            None => "many values".to_owned(),
+            Some(1) => "1 value".to_owned(),
+            Some(count) => format!("{count} values"),
+        };
+        let (name, says) = match self {
+            Source::Pointer { .. } => ("pointer".to_owned(), values),
+            Source::Text { width, .. } => (format!("char[{width}]"), values),
+            Source::Number { width, kind, .. } => {
+                let letter = match kind.code() {
+                    Code::Signed => 'i',
+                    Code::Float => 'f',
+                    _ => 'u',
+                };
+                let says = match kind {
+                    NumberKind::Flag => "flag".to_owned(),
+                    NumberKind::Counter => "counter".to_owned(),
+                    NumberKind::Time(unit) => format!("time in {}", unit.name()),
+                    NumberKind::Size(pointer) => format!("size of what +{pointer:#x} points to"),
+                    _ => values,
+                };
+                (format!("{letter}{}", width * 8), says)
+            }
+            Source::Leaf(_) | Source::Bit { .. } => (format!("u{}", self.width() * 8), values),
+        };
+        format!("{name} ({says})")
+    }
+
+    /// Whether it is a moment by all that its values tell.
+    pub(super) fn is_inferred_time(&self) -> bool {
+        matches!(self, Source::Number { kind: NumberKind::Time(_), .. })
+    }
+
+    /// The bits of a number by its cell; `None` where there are none.
+    pub(super) fn raw_bits(&self, cell: &Cell) -> Option<u64> {
+        match (cell, self.class()) {
+            (Cell::Missing, _) | (Cell::Value(ABSENT | IMPLAUSIBLE), Class::Plain) => None,
+            (Cell::Value(code) | Cell::Apart(code), Class::Ordered(Code::Signed)) => Some(code ^ SIGN),
+            (Cell::Value(code) | Cell::Apart(code), _) => Some(*code),
         }
     }
 
@@ -176,6 +298,91 @@ impl Source {
                 format!("{number} ({date})")
             }
             _ => number,
+        }
+    }
+
+    /// Whether a number's name says that it was given out in turn.
+    pub(super) fn may_be_serial(&self) -> bool {
+        let Source::Leaf(leaf) = self else {
+            return matches!(self, Source::Number { kind: NumberKind::Counter, .. });
+        };
+        let path = leaf.path.to_ascii_lowercase();
+        let name = path.rsplit('.').next().unwrap_or(&path).trim_matches('_');
+        let words = ["serial", "sequence", "seqno", "generation"];
+        matches!(leaf.kind, LeafKind::Signed | LeafKind::Unsigned)
+            && (matches!(name, "id" | "seq" | "serial" | "uid" | "no" | "number")
+                || name.ends_with("_id")
+                || name.ends_with("_seq")
+                || words.iter().any(|word| name.contains(word)))
+    }
+
+    /// Whether an enumeration has negative values.
+    fn enum_bits(leaf: &Leaf, types: &Types) -> Option<u32> {
+        let layout = types.resolved(leaf.ty);
+        let signed = match layout.kind {
+            TypeKind::Enum(Some(underlying)) => types.is_signed(underlying),
+            _ => layout.enumerators.iter().any(|known| (known.value as i64) < 0),
+        };
+        let bits = leaf.bits.map_or(leaf.size_bytes.clamp(1, 8) * 8, |bits| bits.size);
+        signed.then(|| u32::try_from(bits).unwrap_or(64).clamp(1, 64))
+    }
+
+    /// The number of an enumeration's value, with its sign.
+    pub(super) fn enum_value(&self, code: u64, types: Option<&Types>) -> i128 {
+        match (self, types) {
+            (Source::Leaf(leaf), Some(types)) => match Source::enum_bits(leaf, types) {
+                Some(bits) => i128::from(signed(code, bits)),
+                None => i128::from(code),
+            },
+            _ => i128::from(code),
+        }
+    }
+
+    /// The same as text.
+    pub(super) fn enum_number(&self, code: u64, types: Option<&Types>) -> String {
+        match code {
+            ABSENT | IMPLAUSIBLE => code.to_string(),
+            code => self.enum_value(code, types).to_string(),
+        }
+    }
+
+    /// Whether two members lie in the same bytes, or of bit fields in the same bits.
+    pub(super) fn shares_bytes(&self, other: &Source) -> bool {
+        let bits = |source: &Source| match source {
+            Source::Leaf(leaf) => leaf.bits.map(|bits| bits.offset..bits.offset + bits.size),
+            _ => None,
+        };
+        let place = |source: &Source| {
+            bits(source).unwrap_or_else(|| {
+                let from = source.offset().saturating_mul(8);
+                from..from.saturating_add(source.width().saturating_mul(8))
+            })
+        };
+        let (a, b) = (place(self), place(other));
+        self == other || a.start < b.end && b.start < a.end
+    }
+
+    /// Whether the bytes of the member are its value.
+    pub(super) fn is_raw(&self) -> bool {
+        let kind = match self {
+            Source::Leaf(leaf) if leaf.bits.is_some() || !leaf.guards.is_empty() => false,
+            Source::Leaf(leaf) => matches!(
+                leaf.kind,
+                LeafKind::Signed | LeafKind::Unsigned | LeafKind::Enum | LeafKind::Bool | LeafKind::Function
+            ),
+            Source::Number { kind, .. } => *kind != NumberKind::Float,
+            _ => false,
+        };
+        kind && matches!(self.width(), 1 | 2 | 4 | 8)
+    }
+
+    /// Whether the least of a number's codes is beyond what programs count.
+    pub(super) fn is_large(&self, least: u64) -> bool {
+        match ordered_value(if let Class::Ordered(how) = self.class() { how } else { Code::Unsigned }, least) {
+            Value::Int(value) => value >= LARGE as i64,
+            Value::UInt(value) => value >= LARGE,
+            Value::Time { .. } => true,
+            _ => false,
         }
     }
 
@@ -239,10 +446,16 @@ pub(super) fn plain_cell(value: &Value) -> Cell {
     }
 }
 
-/// The bytes of an object; `None` where they are not in the dump.
-pub(super) fn object_bytes<'a>(question: &FieldsQuestion<'a>, at: usize) -> Option<&'a [u8]> {
-    let table: &'a AllocationTable = &question.heap.table;
-    question.image.space().bytes(table.span(*question.objects.get(at)?))
+/// A moment between 2000 and 2039 as a date, with the fraction of its second where it has one.
+fn moment(count: u64, unit: TimeUnit) -> Option<String> {
+    let per_second = unit.per_second();
+    let seconds = i64::try_from(count / per_second).ok().filter(|seconds| TIMES.contains(seconds))?;
+    Some(date(seconds))
+}
+
+fn signed(raw: u64, bits: u32) -> i64 {
+    let left = 64u32.saturating_sub(bits);
+    ((raw << left.min(63)) as i64) >> left.min(63)
 }
 
 /// A number of 1, 2, 4 or 8 bytes.
@@ -299,6 +512,14 @@ impl Source {
         let Source::Leaf(leaf) = self else {
             return match self {
                 Source::Text { .. } => None,
+                Source::Bit { number, bit } => {
+                    let number =
+                        number.fixed(target).filter(|number| matches!(number.how, Meant::Bits | Meant::Signed(_)));
+                    number.map(|number| Fixed { how: Meant::Some(*bit, 1), ..number })
+                }
+                Source::Number { kind: NumberKind::Signed, .. } => fixed(width, Meant::Signed(width as u32 * 8)),
+                Source::Number { kind: NumberKind::Float, .. } if width == 4 => fixed(width, Meant::Float4),
+                Source::Number { kind: NumberKind::Float, .. } => fixed(width, Meant::Float8),
                 _ => fixed(width, Meant::Bits),
             };
         };
@@ -381,14 +602,19 @@ mod tests {
         let bytes: Vec<u8> = (0..64u8).map(|at| at.wrapping_mul(37) ^ 0x5a).collect();
         for width in [1, 2, 4, 8] {
             for offset in [0, 3, 17, 56, 60, 63, 64] {
-                let source = Source::Number { offset, width };
-                let slow = match ordered_cell(&source.read(&bytes, &space)) {
-                    Cell::Missing => None,
-                    Cell::Value(code) | Cell::Apart(code) => Some(code),
-                };
-                let mut fast = Vec::new();
-                source.fixed(Target::LITTLE_8).unwrap().for_each(&[Some(&bytes), None], |_, code| fast.push(code));
-                assert_eq!(fast, [slow, None], "{offset} {width}");
+                for kind in [NumberKind::Plain, NumberKind::Signed, NumberKind::Float] {
+                    if kind == NumberKind::Float && width < 4 {
+                        continue;
+                    }
+                    let source = Source::Number { offset, width, kind };
+                    let slow = match ordered_cell(&source.read(&bytes, &space)) {
+                        Cell::Missing => None,
+                        Cell::Value(code) | Cell::Apart(code) => Some(code),
+                    };
+                    let mut fast = Vec::new();
+                    source.fixed(Target::LITTLE_8).unwrap().for_each(&[Some(&bytes), None], |_, code| fast.push(code));
+                    assert_eq!(fast, [slow, None], "{offset} {width} {kind:?}");
+                }
             }
         }
     }

@@ -57,8 +57,9 @@ pub struct FieldRule {
 
 impl Study<'_> {
     /// Rules over the members, best first; each is looked for in a sample, held against the other half of it where there is
-    /// enough, and counted over all objects. Ages are left out. None where there is one group.
-    pub fn rules(&self, members: &[FieldMember], task: &Task) -> Vec<FieldRule> {
+    /// enough, and counted over all objects. Ages are left out, and whatever tells through age alone. They have `shortest` conditions
+    /// at least. None where there is one group.
+    pub fn rules(&self, members: &[FieldMember], shortest: usize, task: &Task) -> Vec<FieldRule> {
         if self.is_one_group() {
             return Vec::new();
         }
@@ -85,7 +86,7 @@ impl Study<'_> {
                 objects: Objects::of(size, |at| holds(condition, at)),
             })
             .collect();
-        let found = find_rules(&sets, &self.sample_suspect);
+        let found = find_rules(&sets, &self.sample_suspect, shortest);
         let rules = found.into_iter().map(|rule| FieldRule {
             conditions: rule.iter().filter_map(|at| conditions.get(*at)).cloned().collect(),
             suspects: 0,
@@ -97,7 +98,9 @@ impl Study<'_> {
     /// What tells, then what tells together with another, then the rest; no ages, no constants.
     fn choose(&self, members: &[FieldMember]) -> Vec<usize> {
         let usable = |member: &&FieldMember| {
-            !member.assessment.age_like && !member.assessment.is_constant() && member.same_as.is_none()
+            let assessment = &member.assessment;
+            let of_age = assessment.age_like || assessment.across_age_only || assessment.may_be_age;
+            !of_age && !assessment.is_constant() && member.same_as.is_none()
         };
         let mut chosen: Vec<usize> = members.iter().filter(usable).map(|member| member.id).collect();
         if chosen.len() > MOST_MEMBERS {

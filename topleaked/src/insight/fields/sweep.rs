@@ -11,7 +11,7 @@ use super::super::contrast::{Category, Cell, NO_CODE, STRATA, Table};
 use super::super::groups::WordHasher;
 use super::column::Column;
 use super::part::Part;
-use super::read::ordered_cell;
+use super::read::{Class, ordered_cell};
 
 /// Objects that are read at once: their bytes stay in the processor's cache from the first member to the last.
 const BATCH: usize = 4096;
@@ -60,8 +60,9 @@ pub(super) fn sweep<S: Send>(
 pub(super) enum Strata {
     /// Their age is not known.
     One,
-    /// Their place among the objects of their arena.
-    Place,
+    /// Their place among the objects of their run, within the places that suspects have: by dump and run, from the first suspect
+    /// to behind the last.
+    Place(Vec<Vec<Range<usize>>>),
     /// What this column holds, cut at these order codes.
     Column(usize, Vec<u64>),
 }
@@ -82,14 +83,15 @@ impl Strata {
         strata.clear();
         match self {
             Strata::One => strata.resize(batch.range.len(), 0),
-            Strata::Place => {
+            Strata::Place(suspects) => {
+                let suspects = suspects.get(batch.part).map(Vec::as_slice).unwrap_or_default();
                 let first = runs.partition_point(|run| run.end <= batch.range.start);
-                for run in runs.get(first..).unwrap_or_default() {
+                for (run, place) in runs.iter().zip(suspects).skip(first) {
                     let within = run.start.max(batch.range.start)..run.end.min(batch.range.end);
                     if within.is_empty() {
                         break;
                     }
-                    strata.extend(within.map(|at| ((at - run.start) * STRATA / run.len()) as u8));
+                    strata.extend(within.map(|at| stratum_of(at, place)));
                 }
             }
             Strata::Column(at, ends) => {
@@ -104,6 +106,15 @@ impl Strata {
                 }));
             }
         }
+    }
+}
+
+/// The first and the last stratum are for what lies before and behind all suspects.
+fn stratum_of(at: usize, suspects: &Range<usize>) -> u8 {
+    match () {
+        () if at < suspects.start => 0,
+        () if at >= suspects.end => STRATA as u8 - 1,
+        () => (1 + (at - suspects.start) * (STRATA - 2) / suspects.len()) as u8,
     }
 }
 
@@ -124,13 +135,12 @@ pub(super) struct Counted {
     pub(super) extent: Option<(u64, u64)>,
 }
 
-/// Counts all columns. `most_values` of a member stand alone at most, beside those of the sample.
+/// Counts all columns.
 pub(super) fn count(
     parts: &[Part<'_>],
     columns: &[Column],
     runs: &[Vec<Range<usize>>],
     strata: &Strata,
-    most_values: usize,
     task: &Task,
 ) -> Vec<Counted> {
     let widths: Vec<usize> = columns.iter().map(|column| column.binning.categories().len()).collect();
@@ -195,23 +205,23 @@ pub(super) fn count(
             };
         }
     }
-    sums.into_iter()
-        .zip(columns)
-        .zip(widths)
-        .map(|((tally, column), width)| finish(tally, column, width, most_values))
-        .collect()
+    sums.into_iter().zip(columns).zip(widths).map(|((tally, column), width)| finish(tally, column, width)).collect()
 }
 
 /// Gives values that the sample did not hold categories of their own, the most frequent first.
-fn finish(tally: Tally, column: &Column, width: usize, most_values: usize) -> Counted {
+fn finish(tally: Tally, column: &Column, width: usize) -> Counted {
     let (least, greatest) = tally.extent.unwrap_or((0, u64::MAX));
     let mut table = Table {
         categories: column.binning.categories_within(least, greatest),
+        ordered: matches!(column.class, Class::Ordered(_)),
+        folds: column.binning.folds().to_vec(),
+        choices: column.binning.choices(),
+        tried: column.tried,
         strata: tally.counts.chunks(width.max(1)).map(<[_]>::to_vec).collect(),
     };
     let mut unseen: Vec<(u64, [u64; 2])> = tally.unseen.into_iter().collect();
     unseen.sort_by_key(|(value, [a, b])| (std::cmp::Reverse(a + b), *value));
-    unseen.truncate(most_values.saturating_sub(width.saturating_sub(1)));
+    unseen.truncate(column.most_values.saturating_sub(width.saturating_sub(1)));
     let other = usize::from(column.binning.other());
     for (value, [a, b]) in unseen {
         let at = table.categories.len();

@@ -6,9 +6,8 @@
 
 use super::FieldsQuestion;
 use super::column::{Sampled, read_sample};
-use super::infer::infer_members;
 use super::part::Part;
-use super::read::{Class, Source};
+use super::read::{Class, NumberKind, Source};
 use crate::types::LeafKind;
 
 use super::super::contrast::{Binning, Cell, MOST_VALUES};
@@ -61,7 +60,7 @@ impl MemberKind {
             (_, Class::Plain) => MemberKind::State,
             (_, Class::Pointer) => MemberKind::Pointer,
             (_, Class::Text) => MemberKind::Text,
-            (Source::Number { width: 1, .. }, Class::Ordered(_)) if distinct <= 2 => MemberKind::Flag,
+            (Source::Number { kind: NumberKind::Flag, .. } | Source::Bit { .. }, _) => MemberKind::Flag,
             (_, Class::Ordered(_)) if distinct <= FEW => MemberKind::State,
             (_, Class::Ordered(_)) => MemberKind::Number,
         }
@@ -82,14 +81,14 @@ impl MemberKind {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Usual {
     shares: [f64; MemberKind::ALL.len()],
-    /// Members that were looked at.
-    pub measured: u64,
+    /// Members that were looked at, by kind.
+    measured: [u64; MemberKind::ALL.len()],
 }
 
 impl Default for Usual {
     /// What holds where nothing was measured.
     fn default() -> Usual {
-        Usual { shares: MemberKind::ALL.map(MemberKind::prior), measured: 0 }
+        Usual { shares: MemberKind::ALL.map(MemberKind::prior), measured: [0; MemberKind::ALL.len()] }
     }
 }
 
@@ -99,23 +98,27 @@ impl Usual {
         self.shares.get(kind as usize).copied().unwrap_or(0.5)
     }
 
-    /// Measures it in objects of other types, a question each; what they know of a layout is not used.
+    /// From how many members that was measured; where it is none, it is what holds for programs as a rule.
+    pub fn measured(&self, kind: MemberKind) -> u64 {
+        self.measured.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Measures it in objects of other types, a question each.
     pub fn measure(others: &[FieldsQuestion<'_>]) -> Usual {
         let mut sums = [(0.0, 0u64); MemberKind::ALL.len()];
         for question in others.iter().filter(|question| question.objects.len() >= LEAST_OBJECTS) {
-            let question = FieldsQuestion { layout: None, ..*question };
-            let part = Part::new(&question);
+            let part = Part::new(question);
             let step = question.objects.len().div_ceil(MOST_SAMPLED).max(1);
             let positions: Vec<usize> = (0..question.objects.len()).step_by(step).collect();
-            for source in infer_members(&question) {
-                let cells = match read_sample(&part, &source, &positions, MOST_VALUES) {
+            for source in question.places.sources() {
+                let cells = match read_sample(&part, source, &positions, MOST_VALUES) {
                     Sampled::Cells(cells) => cells,
-                    Sampled::Keys(keys, _) => keys
+                    Sampled::Keys { indices, .. } => indices
                         .into_iter()
                         .map(|key| key.map_or(Cell::Missing, |key| Cell::Value(u64::from(key))))
                         .collect(),
                 };
-                let binning = Binning::of_sample(&cells, false, MOST_SAMPLED);
+                let binning = Binning::of_sample(&cells, &[], false, MOST_SAMPLED);
                 let mut counts = vec![0u64; binning.categories().len()];
                 let codes = cells.iter().map(|cell| binning.code(*cell));
                 let codes: Vec<u16> = codes.filter(|code| usize::from(*code) < counts.len()).collect();
@@ -127,7 +130,7 @@ impl Usual {
                 let most = counts.iter().max().copied().unwrap_or(0) as f64 / codes.len().max(1) as f64;
                 if codes.len() >= LEAST_OBJECTS
                     && most < CONSTANT
-                    && let Some((sum, count)) = sums.get_mut(MemberKind::of(&source, binning.distinct()) as usize)
+                    && let Some((sum, count)) = sums.get_mut(MemberKind::of(source, binning.distinct()) as usize)
                 {
                     *sum += most;
                     *count += 1;
@@ -135,9 +138,11 @@ impl Usual {
             }
         }
         let mut usual = Usual::default();
-        for ((share, (sum, count)), kind) in usual.shares.iter_mut().zip(sums).zip(MemberKind::ALL) {
+        for (((share, measured), (sum, count)), kind) in
+            usual.shares.iter_mut().zip(&mut usual.measured).zip(sums).zip(MemberKind::ALL)
+        {
             *share = (kind.prior() * PRIOR + sum) / (PRIOR + count as f64);
-            usual.measured += count;
+            *measured = count;
         }
         usual
     }

@@ -84,6 +84,10 @@ impl Parser {
 
     fn condition(&mut self) -> Result<Test, FilterError> {
         let start = self.at;
+        // An offset stands for a member that has no name.
+        if self.peek() == Some('+') {
+            return self.member_test();
+        }
         let word = self.word();
         if word.is_empty() {
             return Err(self.expected("a condition is expected, such as `leaked`, `size > 1K` or `type ~ Client*`"));

@@ -34,6 +34,7 @@ fn names_may_hold_what_types_hold() {
 fn members_are_paths_and_values() {
     let texts = [
         ("state == CLOSING", "this.state == CLOSING"),
+        ("+0x18 == 3 and (+0x2c != null)", "+0x18 == 3 and +0x2c != null"),
         ("conn.tls != null", "this.conn.tls != null"),
         ("conn->tls == nullptr", "this.conn.tls == null"),
         ("items[2].id >= -7", "this.items[2].id >= -7"),

@@ -10,12 +10,16 @@ use super::{Fields, safe};
 const SHOWN: usize = 12;
 /// A share that one value of one group alone has beyond the usual, from which it is shown.
 const REMARKABLE: f64 = 0.2;
+/// Up to so many objects are shown as they are.
+const FEWEST: u64 = 3;
 /// Width of a bar for all objects.
 const BAR: u64 = 30;
 /// Addresses that are shown.
 const MOST_ADDRESSES: usize = 20;
 /// Columns of a cross table.
 const MOST_ACROSS: usize = 8;
+/// Its rows.
+const MOST_DOWN: usize = 40;
 /// Members that are named in a list.
 const MOST_LISTED: usize = 40;
 
@@ -26,14 +30,19 @@ impl Answer for Fields {
             1 => "1 member".to_owned(),
             count => format!("{count} members"),
         };
+        let name = match &self.filter {
+            Some(filter) => format!("{name} where {}", safe(filter)),
+            None => name,
+        };
         let source = if self.layout == "debug-info" { "debug information" } else { "their bytes alone" };
         let (asked, others) = (&self.suspects, &self.reference);
         match others.count {
             0 => writeln!(
                 out,
-                "{} {} objects of {name}, no {}; {members} from {source}",
+                "{} {} {} of {name}, no {}; {members} from {source}",
                 Grouped(asked.count),
                 safe(&asked.group),
+                if asked.count == 1 { "object" } else { "objects" },
                 safe(&others.group)
             )?,
             count => writeln!(
@@ -45,8 +54,25 @@ impl Answer for Fields {
                 safe(&others.group)
             )?,
         }
-        if self.possibly_leaked > 0 {
-            writeln!(out, "left out: {} that are possibly leaked", Grouped(self.possibly_leaked))?;
+        if self.by_likeness > 0 {
+            writeln!(
+                out,
+                "of these {} have no pointer that tells their type: they are told by their size and what is in them",
+                Grouped(self.by_likeness)
+            )?;
+        }
+        match (self.neither, self.possibly_leaked) {
+            (0, _) => {}
+            (neither, possibly) if neither == possibly => {
+                writeln!(out, "left out: {}, possibly leaked", Grouped(neither))?;
+            }
+            (neither, _) => writeln!(out, "left out: {}, in neither group", Grouped(neither))?,
+        }
+        if self.both > 0 {
+            writeln!(out, "in both groups: {}, which count as suspected", Grouped(self.both))?;
+        }
+        if !self.chosen_by.is_empty() && !self.only {
+            writeln!(out, "not looked at: {}, by which they were chosen", safe(&self.chosen_by.join(", ")))?;
         }
         writeln!(out)?;
         if let Some(objects) = &self.objects {
@@ -72,12 +98,16 @@ impl Answer for Fields {
     }
 }
 
+/// A group's name without the filter behind it.
+fn short(group: &str) -> String {
+    safe(group.split(" (").next().unwrap_or(group))
+}
+
 impl Fields {
     fn write_contrast(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (asked, others) = (safe(&self.suspects.group), safe(&self.reference.group));
-        let tells = |member: &&MemberRow| member.significant && !member.age_like && !member.across_age_only;
+        let (asked, others) = (short(&self.suspects.group), short(&self.reference.group));
         let telling: Vec<&MemberRow> =
-            self.members.iter().filter(tells).filter(|member| member.same_as.is_none()).collect();
+            self.members.iter().filter(|member| member.tells() && member.same_as.is_none()).collect();
         for member in telling.iter().take(SHOWN) {
             self.write_sentence(out, member)?;
         }
@@ -85,8 +115,11 @@ impl Fields {
             writeln!(out, "… {} more members", telling.len() - SHOWN)?;
         }
         if telling.is_empty() {
-            let best = self.members.iter().find(|member| !member.constant).map(|member| member.label());
-            let best = best.map_or_else(String::new, |best| format!(" (best: {best}, not significant)"));
+            let best = self.members.iter().find(|member| !member.constant);
+            let best = best.map_or_else(String::new, |best| match best.slight {
+                true => format!(" (best: {}, which differs too little)", best.label()),
+                false => format!(" (best: {}, not significant)", best.label()),
+            });
             let aged = self.members.iter().any(|member| member.significant);
             let but = if aged { " beyond their age" } else { &*best };
             let alone = if self.rules.is_empty() { "No member" } else { "No member alone" };
@@ -102,18 +135,35 @@ impl Fields {
         if !older.is_empty() {
             writeln!(out, "\nages, no causes (they follow the order of addresses): {older}")?;
             for member in self.members.iter().filter(|member| member.significant && member.age_like).take(1) {
-                let statement = member.statement(member.telling).unwrap_or_default();
-                writeln!(out, "the {asked} are of another age than the {others}: most with {statement}")?;
+                self.write_sentence(out, member)?;
             }
         }
-        let across: Vec<&MemberRow> = (self.members.iter())
-            .filter(|member| member.significant && !member.age_like && member.across_age_only)
-            .collect();
+        let aged = |wanted: fn(&MemberRow) -> bool| {
+            self.members.iter().filter(|m| m.significant && !m.age_like).filter(|m| wanted(m)).collect::<Vec<_>>()
+        };
+        let unclear = aged(|member| member.may_be_age);
+        if !unclear.is_empty() {
+            writeln!(
+                out,
+                "\nit may be their age or more: too few {asked} and {others} objects of the same age differ to tell:"
+            )?;
+            unclear.iter().take(SHOWN).try_for_each(|member| self.write_sentence(out, member))?;
+        }
+        let of_process = self.labels(&|member| member.significant && !member.age_like && member.of_process);
+        if !of_process.is_empty() {
+            writeln!(out, "\nanother in each process, no causes: {of_process}")?;
+        }
+        let across = aged(|member| member.across_age_only);
         if !across.is_empty() {
             writeln!(out, "\nno difference among objects of the same age:")?;
             across.iter().take(SHOWN).try_for_each(|member| self.write_sentence(out, member))?;
         }
-        let silent = self.labels(&|member| !member.significant);
+        let slight: Vec<&MemberRow> = self.members.iter().filter(|member| member.slight && !member.age_like).collect();
+        if !slight.is_empty() {
+            writeln!(out, "\nthey differ, but too little to be the cause:")?;
+            slight.iter().take(SHOWN).try_for_each(|member| self.write_sentence(out, member))?;
+        }
+        let silent = self.labels(&|member| !member.significant && !member.slight);
         if !silent.is_empty() {
             writeln!(out, "\nthey tell nothing: {silent}")?;
         }
@@ -128,14 +178,13 @@ impl Fields {
     }
 
     fn write_sentence(&self, out: &mut dyn Write, member: &MemberRow) -> io::Result<()> {
-        let value = member.telling.and_then(|at| member.values.get(at));
-        let (Some(value), Some(statement)) = (value, member.statement(member.telling)) else { return Ok(()) };
-        let (asked, others) = (safe(&self.suspects.group), safe(&self.reference.group));
+        let (Some(value), Some(statement)) = (&member.claim, member.claim_said()) else { return Ok(()) };
+        let (asked, others) = (short(&self.suspects.group), short(&self.reference.group));
         let of = Share { part: value.suspects, whole: member.known.0 };
         let against = Share { part: value.reference, whole: member.known.1 };
         let (whole, other) = (Grouped(member.known.0), Grouped(member.known.1));
         write!(out, "{of} of the {whole} {asked} have {statement} ({against} of the {other} {others})")?;
-        self.write_same(out, member, |member| member.telling)
+        self.write_same(out, member, MemberRow::claim_said)
     }
 
     /// The members that say what this one says.
@@ -143,11 +192,11 @@ impl Fields {
         &self,
         out: &mut dyn Write,
         member: &MemberRow,
-        value: fn(&MemberRow) -> Option<usize>,
+        said: fn(&MemberRow) -> Option<String>,
     ) -> io::Result<()> {
         let same = (self.members.iter())
             .filter(|other| other.id != member.id && member.same_ids.contains(&other.id))
-            .filter_map(|other| other.statement(value(other)));
+            .filter_map(said);
         let same: Vec<String> = same.take(SHOWN).collect();
         match same.as_slice() {
             [] => writeln!(out),
@@ -175,10 +224,13 @@ impl Fields {
 
     fn write_one_group(&self, out: &mut dyn Write) -> io::Result<()> {
         let group = safe(&self.suspects.group);
+        if self.suspects.count <= FEWEST {
+            return self.write_few(out);
+        }
+        let here = if self.members.iter().any(|member| member.usual.2 > 0) { " in this process" } else { "" };
         writeln!(
             out,
-            "All are {group}, so there is nothing to compare with. What most of them share, ahead of what is usual in \
-             this process:"
+            "All are {group}, so there is nothing to compare with. What most of them share, ahead of what is usual{here}:"
         )?;
         let shown = |m: &&MemberRow| !m.constant && !m.age_like && m.score >= REMARKABLE && m.same_as.is_none();
         let remarkable: Vec<&MemberRow> = self.members.iter().filter(shown).collect();
@@ -189,11 +241,12 @@ impl Fields {
             let (kind, usual) = (member.usual.0, (member.usual.1 * 100.0).round());
             write!(
                 out,
-                "  {share} of the {group} ones have {statement} ({} of {}; usual for {kind}: {usual} %)",
+                "  {share} of the {group} ones have {statement} ({} of {}; {} for {kind}: {usual} %)",
                 Grouped(value.suspects),
-                Grouped(member.known.0)
+                Grouped(member.known.0),
+                if member.usual.2 > 0 { "usual" } else { "as a rule" }
             )?;
-            self.write_same(out, member, |member| member.most_frequent)?;
+            self.write_same(out, member, |member| member.statement(member.most_frequent))?;
         }
         if remarkable.is_empty() {
             writeln!(out, "  no value that is remarkable")?;
@@ -220,11 +273,22 @@ impl Fields {
         )
     }
 
+    /// So few objects are no statistics: what they hold.
+    fn write_few(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "too few to say what they have in common; what they hold:")?;
+        for member in &self.members {
+            let values: Vec<String> = member.values.iter().map(|value| safe(&value.text)).collect();
+            let values = if values.is_empty() { "not in the dump".to_owned() } else { values.join(" | ") };
+            writeln!(out, "  {} = {values}", safe(&member.path()))?;
+        }
+        Ok(())
+    }
+
     fn write_distribution(&self, out: &mut dyn Write, look: &Look, member: &MemberRow) -> io::Result<()> {
         writeln!(
             out,
             "{} ({}, offset {}, {} bytes)",
-            member.label(),
+            safe(&member.path()),
             safe(&member.type_name),
             member.offset,
             member.width
@@ -263,23 +327,7 @@ impl Fields {
 
     fn write_cross(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
         let Some(cross) = &self.cross else { return Ok(()) };
-        // The most frequent values of the second member are columns, the others one more.
-        let mut across: Vec<(&str, u64)> = Vec::new();
-        let mut down: Vec<(&str, u64)> = Vec::new();
-        for count in &cross.counts {
-            let all = count.suspects + count.reference;
-            for (list, name) in [(&mut across, &count.column), (&mut down, &count.row)] {
-                match list.iter_mut().find(|(known, _)| known == name) {
-                    Some((_, sum)) => *sum += all,
-                    None => list.push((name, all)),
-                }
-            }
-        }
-        for list in [&mut across, &mut down] {
-            list.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        }
-        let shown: Vec<&str> = across.iter().take(MOST_ACROSS).map(|(name, _)| *name).collect();
-        let titles = shown.iter().map(|name| safe(name)).collect::<Vec<_>>();
+        let (down, across) = (cross.down(MOST_DOWN), cross.across(MOST_ACROSS));
         writeln!(out, "{} down, {} across; of each pair the {}", safe(&cross.rows), safe(&cross.columns), {
             match self.reference.count {
                 0 => safe(&self.suspects.group),
@@ -287,27 +335,15 @@ impl Fields {
             }
         })?;
         let mut columns = vec![Column::text("")];
-        columns.extend(titles.iter().map(|_| Column::number("")));
-        if across.len() > MOST_ACROSS {
-            columns.push(Column::number(""));
-        }
+        columns.extend(across.iter().map(|_| Column::number("")));
         let mut table = Table::new(&columns);
-        let rest = (across.len() > MOST_ACROSS).then(|| "others".to_owned());
-        table.row(std::iter::once(String::new()).chain(titles).chain(rest));
-        for (row, _) in &down {
-            let of_row = || cross.counts.iter().filter(|count| count.row == *row);
-            let cell = |wanted: &dyn Fn(&str) -> bool| {
-                let (a, b) = (of_row().filter(|count| wanted(&count.column)))
-                    .fold((0, 0), |(a, b), count| (a + count.suspects, b + count.reference));
-                match self.reference.count {
-                    0 => Grouped(a).to_string(),
-                    _ => format!("{} / {}", Grouped(a), Grouped(b)),
-                }
+        table.row(std::iter::once(String::new()).chain(across.iter().map(|column| column.title.clone())));
+        for row in &down {
+            let cell = |column| match (cross.count(row, column), self.reference.count) {
+                ([suspects, _], 0) => Grouped(suspects).to_string(),
+                ([suspects, reference], _) => format!("{} / {}", Grouped(suspects), Grouped(reference)),
             };
-            let mut cells = vec![(*row).to_owned()];
-            cells.extend(shown.iter().map(|name| cell(&|column| column == *name)));
-            cells.push(cell(&|column| !shown.contains(&column)));
-            table.row(cells);
+            table.row(std::iter::once(row.title.clone()).chain(across.iter().map(cell)));
         }
         table.write(out, look)
     }

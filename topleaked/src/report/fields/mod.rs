@@ -11,7 +11,7 @@ use crate::addr::Addr;
 use crate::graph::Reachability;
 use crate::heap::{AllocId, HeapError};
 use crate::insight::filter::{Filter, FilterError, Members as _, Prepared, Tables, Test};
-use crate::insight::{ConditionError, FieldsQuestion, Names, ObjectConditions, Study, Usual};
+use crate::insight::{ConditionError, FieldsQuestion, MemberPlaces, Names, ObjectConditions, Study, Usual};
 use crate::session::Session;
 use crate::task::Diagnostic;
 use crate::types::same_type;
@@ -36,6 +36,12 @@ pub enum FieldsError {
     NoObjects {
         /// The type asked for.
         name: String,
+    },
+    /// No allocation of no known type is so large.
+    #[error("no allocation of no known type has {size} usable bytes; `topleaked types` shows the sizes that there are")]
+    NoSize {
+        /// The size asked for, in bytes.
+        size: u64,
     },
     /// Several types have the name.
     #[error("{name} may be any of: {}", candidates.join(", "))]
@@ -74,6 +80,12 @@ pub enum FieldsError {
         /// What was asked for.
         filter: String,
     },
+    /// The two groups that were asked for are one.
+    #[error("all objects of {name} in the reference group are suspects, too")]
+    SameGroups {
+        /// The type.
+        name: String,
+    },
     /// The other dump cannot be read that way.
     #[error("baseline: {0}")]
     Baseline(Box<FieldsError>),
@@ -94,6 +106,10 @@ pub struct FieldsOptions<'a> {
     pub suspects: Option<&'a str>,
     /// The objects compared with; by default the live ones, or all that are no suspects.
     pub reference: Option<&'a str>,
+    /// Each value of `member` counts alone, of numbers too, as far as there are not thousands.
+    pub exact: bool,
+    /// The objects that are considered at all, of both groups; by default all.
+    pub only: Option<&'a str>,
 }
 
 /// The answer of `fields`.
@@ -102,16 +118,27 @@ pub struct Fields {
     #[serde(rename = "type")]
     type_name: String,
     layout: &'static str,
+    /// The filter that all objects had to pass.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    filter: Option<String>,
     suspects: GroupRow,
     reference: GroupRow,
     /// Objects in neither group: whether they leaked is not sure.
     possibly_leaked: u64,
+    /// Objects that no pointer makes one of the type: their size and what their members hold do.
+    by_likeness: u64,
     members: Vec<MemberRow>,
     rules: Vec<RuleRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cross: Option<CrossRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     objects: Option<Vec<ObjectRow>>,
+    #[serde(skip)]
+    neither: u64,
+    #[serde(skip)]
+    both: u64,
+    #[serde(skip)]
+    chosen_by: Vec<String>,
     #[serde(skip)]
     matching: u64,
     #[serde(skip)]
@@ -128,6 +155,8 @@ struct Groups {
     suspect: Vec<bool>,
     suspects: GroupRow,
     reference: GroupRow,
+    neither: u64,
+    both: u64,
     possibly_leaked: u64,
 }
 
@@ -148,7 +177,7 @@ impl Groups {
         let suspects = suspects.as_ref().map(|filter| Prepared::new(filter, tables, Some(&of_suspects)));
         let reference = reference.as_ref().map(|filter| Prepared::new(filter, tables, Some(&of_reference)));
         let (mut objects, mut suspect) = (Vec::new(), Vec::new());
-        let mut possibly_leaked = 0;
+        let (mut neither, mut both, mut possibly_leaked) = (0, 0, 0);
         for (id, reachability) in picked.objects.iter().zip(&picked.reachability) {
             let holds = |filter: &Option<Prepared<'_>>| filter.as_ref().map(|filter| filter.selects(*id));
             let is_suspect = match (holds(&suspects), one_group) {
@@ -161,11 +190,13 @@ impl Groups {
                 (None, Some(_)) => false,
                 (None, None) => suspects.is_some() || *reachability == Reachability::Anchored,
             };
+            both += u64::from(is_suspect && reference.is_some() && is_reference());
             if is_suspect || is_reference() {
                 objects.push(*id);
                 suspect.push(is_suspect);
             } else {
-                possibly_leaked += u64::from(*reachability != Reachability::Anchored);
+                neither += 1;
+                possibly_leaked += u64::from(!matches!(reachability, Reachability::Anchored | Reachability::Leaked));
             }
         }
         let count = suspect.iter().filter(|suspect| **suspect).count() as u64;
@@ -182,8 +213,13 @@ impl Groups {
             reference: row(&others, rest),
             objects,
             suspect,
+            neither,
+            both,
             possibly_leaked,
         };
+        if rest == 0 && both > 0 {
+            return Err(FieldsError::SameGroups { name: safe(&picked.name) });
+        }
         for (filter, count) in [(options.suspects, count), (options.reference, rest)] {
             if let (Some(filter), 0) = (filter, count) {
                 return Err(FieldsError::EmptyGroup { name: safe(&picked.name), filter: safe(filter) });
@@ -218,15 +254,30 @@ impl Fields {
         let place = |addr: Addr| symbol(session, addr);
         let names = Names { place: &place };
         let mut picked = Picked::find(session, type_name, &mut diagnostics)?;
-        let other = baseline.map(|other| Picked::find(other, &picked.name, &mut diagnostics)).transpose();
+        // A size is asked for again, a type by its full name.
+        let again = if type_name.parse::<u64>().is_ok() { type_name } else { &*picked.name };
+        let other = baseline.map(|other| Picked::find(other, again, &mut diagnostics)).transpose();
         let mut other = other.map_err(|error| FieldsError::Baseline(Box::new(error)))?;
         if let Some(other) = &mut other {
             match_layouts(&mut picked, other, &mut diagnostics);
+            if picked.layout.is_none()
+                && let Some(session) = baseline
+            {
+                other.find_places(session)?;
+                picked.find_places(session)?;
+            }
+        }
+        if let Some(filter) = options.only {
+            picked.keep(session, filter, names)?;
         }
         let all = picked.question(session, &picked.objects, &[], names)?;
         let mut groups = Groups::new(&picked, &all, session.tables()?, options, baseline.map(|_| "suspected"))?;
         let other_place = |addr: Addr| baseline.and_then(|other| symbol(other, addr));
         let other_names = Names { place: &other_place };
+        if let (Some(other), Some(session), Some(filter)) = (&mut other, baseline, options.only) {
+            let kept = other.keep(session, filter, other_names);
+            kept.map_err(|error| FieldsError::Baseline(Box::new(error)))?;
+        }
         let other_suspect = vec![false; other.as_ref().map_or(0, |other| other.objects.len())];
         let mut questions = Vec::new();
         if let (Some(other), Some(session)) = (&other, baseline) {
@@ -238,7 +289,7 @@ impl Fields {
         let question = picked.question(session, &groups.objects, &groups.suspect, names)?;
         questions.insert(0, question);
 
-        let paths = question.paths();
+        let paths = question.places.paths();
         let only: Vec<&str> = options.member.into_iter().chain(options.group_by).collect();
         for member in &only {
             if !paths.iter().any(|path| path == member) {
@@ -252,13 +303,20 @@ impl Fields {
         }
         let one_group = groups.reference.count == 0;
         let usual = if one_group && only.is_empty() { usual(session, &picked.name, names)? } else { Usual::default() };
-        let study = Study::new(&questions, &only, usual, task);
+        // What the groups were chosen by tells them apart, of course.
+        let mut chosen_by: Vec<String> = Vec::new();
+        for filter in [options.suspects, options.reference].into_iter().flatten() {
+            chosen_by.extend(read_filter(filter)?.member_tests().iter().map(|test| test.path.clone()));
+        }
+        chosen_by.sort();
+        chosen_by.dedup();
+        let but: Vec<&str> = chosen_by.iter().map(String::as_str).collect();
+        let study = Study::new(&questions, &only, &but, options.exact, usual, task);
         let found = study.members(task);
-        let nothing_tells = !found.iter().any(|member| {
-            member.assessment.significant && !member.assessment.age_like && !member.assessment.across_age_only
-        });
+        let nothing_tells = !found.iter().any(|member| member.assessment.tells() && !member.of_process);
         let rules = match only.is_empty() && (options.rules || nothing_tells) {
-            true => study.rules(&found, task),
+            // What one member tells was said of the members.
+            true => study.rules(&found, if options.rules { 1 } else { 2 }, task),
             false => Vec::new(),
         };
         let mut members: Vec<MemberRow> = found.into_iter().map(MemberRow::new).collect();
@@ -269,7 +327,7 @@ impl Fields {
         if let (Some(member), Some(by)) = (options.member, options.group_by) {
             let id = |path: &str| members.iter().find(|row| row.path() == path).map(|row| row.id);
             let table = id(member).zip(id(by)).and_then(|(member, by)| study.cross(member, by, task));
-            cross = table.map(|table| CrossRow::new(member.to_owned(), by.to_owned(), &table));
+            cross = table.map(|table| CrossRow::new(member.to_owned(), by.to_owned(), table));
         }
         let (objects, matching) = match (options.member, options.objects) {
             (Some(member), Some(value)) => {
@@ -281,9 +339,14 @@ impl Fields {
         Ok(Fields {
             type_name: picked.name.clone(),
             layout: if picked.layout.is_some() { "debug-info" } else { "inferred" },
+            filter: options.only.map(str::to_owned),
             suspects: groups.suspects,
             reference: groups.reference,
             possibly_leaked: groups.possibly_leaked,
+            neither: groups.neither,
+            both: groups.both,
+            chosen_by,
+            by_likeness: picked.by_likeness,
             members,
             rules,
             cross,
@@ -318,13 +381,16 @@ fn usual(session: &Session<'_>, but: &str, names: Names<'_>) -> Result<Usual, Fi
     let others = pick::others(session, but)?;
     let suspect = vec![true; others.iter().map(Vec::len).max().unwrap_or(0)];
     let (heap, known) = (session.heap()?, session.objects()?);
-    let questions = others.iter().map(|objects| FieldsQuestion {
+    let places: Vec<MemberPlaces> =
+        others.iter().map(|objects| MemberPlaces::inferred(session.image(), heap, objects)).collect();
+    let questions = others.iter().zip(&places).map(|(objects, places)| FieldsQuestion {
         image: session.image(),
         heap,
         objects,
         suspect: suspect.get(..objects.len()).unwrap_or_default(),
         known,
-        layout: None,
+        places,
+        types: None,
         names,
     });
     Ok(Usual::measure(&questions.collect::<Vec<_>>()))

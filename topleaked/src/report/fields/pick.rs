@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::addr::Addr;
 use crate::graph::Reachability;
 use crate::heap::AllocId;
-use crate::insight::{FieldsQuestion, Names};
-use crate::objects::{IdentityId, Objects};
+use crate::insight::filter::Prepared;
+use crate::insight::{FieldsQuestion, MemberPlaces, Names, ObjectConditions, alike};
+use crate::objects::{Evidence, Identity, IdentityId, Objects};
 use crate::session::Session;
 use crate::task::Diagnostic;
 use crate::types::{DebugInfo, TypeId, TypeName as AskedName, Types};
 
-use super::{FieldsError, safe};
+use super::{FieldsError, read_filter, safe};
 
 /// Names that are listed where the one asked for could be any of them.
 const MOST_NAMES: usize = 20;
@@ -26,15 +28,22 @@ pub(in crate::report) struct Picked {
     pub(in crate::report) objects: Vec<AllocId>,
     pub(super) reachability: Vec<Reachability>,
     pub(super) layout: Option<(Types, TypeId)>,
+    pub(super) places: MemberPlaces,
+    /// Objects that are known by their likeness to the others alone.
+    pub(super) by_likeness: u64,
 }
 
 impl Picked {
-    /// All objects in use that are of the type.
+    /// All objects in use that are of the type; where a number is asked for, the allocations of no known type that have so
+    /// many usable bytes.
     pub(in crate::report) fn find(
         session: &Session<'_>,
         asked: &str,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Picked, FieldsError> {
+        if let Ok(size) = asked.parse() {
+            return Picked::of_size(session, size);
+        }
         let (heap, graph, known) = (session.heap()?, session.graph()?, session.objects()?);
         let mut in_use = vec![false; known.identities().len()];
         for identity in heap.table.ids().filter_map(|id| known.of(id)) {
@@ -54,7 +63,83 @@ impl Picked {
         }
         let smallest = objects.iter().map(|id| heap.table.usable_size(*id)).min().unwrap_or(0);
         let layout = find_layout(session, &name, smallest, diagnostics);
-        Ok(Picked { name, objects, reachability, layout })
+        let mut picked =
+            Picked { name, objects, reachability, layout, places: MemberPlaces::default(), by_likeness: 0 };
+        picked.find_places(session)?;
+        picked.add_alike(session)?;
+        Ok(picked)
+    }
+
+    fn of_size(session: &Session<'_>, size: u64) -> Result<Picked, FieldsError> {
+        let (heap, graph, known) = (session.heap()?, session.graph()?, session.objects()?);
+        let table = &heap.table;
+        let meant = table.ids().filter(|id| table.usable_size(*id) == size && known.of(*id).is_none());
+        let (objects, reachability): (Vec<AllocId>, Vec<Reachability>) =
+            meant.filter_map(|id| Some((id, graph.marks.reachability(id)?))).unzip();
+        if objects.is_empty() {
+            return Err(FieldsError::NoSize { size });
+        }
+        let places = MemberPlaces::inferred(session.image(), heap, &objects);
+        Ok(Picked { name: format!("({size} bytes)"), objects, reachability, layout: None, places, by_likeness: 0 })
+    }
+
+    /// What leaked has no pointer that leads to it: where objects are known by pointers alone, those that leaked are not. They are
+    /// told by their size and by what their members hold.
+    fn add_alike(&mut self, session: &Session<'_>) -> Result<(), FieldsError> {
+        let (heap, graph, known) = (session.heap()?, session.graph()?, session.objects()?);
+        let table = &heap.table;
+        let by_pointer = |identity: &Identity| {
+            matches!(identity.evidence, Evidence::TypedPointer | Evidence::FatPointer | Evidence::SharedPointer)
+                && identity.content.is_none()
+        };
+        let mut identities: Vec<IdentityId> = self.objects.iter().filter_map(|id| known.of(*id)).collect();
+        identities.dedup();
+        if self.layout.is_none() || !identities.iter().all(|id| by_pointer(known.identity(*id))) {
+            return Ok(());
+        }
+        let sizes: BTreeSet<u64> = self.objects.iter().map(|id| table.usable_size(*id)).collect();
+        let candidates: Vec<AllocId> = table
+            .ids()
+            .filter(|id| known.of(*id).is_none() && sizes.contains(&table.usable_size(*id)))
+            .filter(|id| graph.marks.reachability(*id).is_some())
+            .collect();
+        let nowhere = |_: Addr| None;
+        let found = alike(&self.question(session, &self.objects, &[], Names { place: &nowhere })?, &candidates);
+        self.by_likeness = found.len() as u64;
+        self.objects.extend(found);
+        self.objects.sort_unstable();
+        let reachability = self.objects.iter().filter_map(|id| graph.marks.reachability(*id));
+        self.reachability = reachability.collect();
+        Ok(())
+    }
+
+    /// Finds the members, by the layout where there is one.
+    pub(super) fn find_places(&mut self, session: &Session<'_>) -> Result<(), FieldsError> {
+        let (image, heap) = (session.image(), session.heap()?);
+        self.places = match (&self.layout, self.objects.first()) {
+            (Some((types, id)), Some(first)) => MemberPlaces::of_type(types, *id, image, heap.table.address(*first)),
+            _ => MemberPlaces::inferred(image, heap, &self.objects),
+        };
+        Ok(())
+    }
+
+    /// Keeps only the objects that a filter means.
+    pub(super) fn keep(&mut self, session: &Session<'_>, filter: &str, names: Names<'_>) -> Result<(), FieldsError> {
+        let read = read_filter(filter)?;
+        let kept: Vec<bool> = {
+            let question = self.question(session, &self.objects, &[], names)?;
+            let members = ObjectConditions::new(&read.member_tests(), &question)?;
+            let prepared = Prepared::new(&read, session.tables()?, Some(&members));
+            self.objects.iter().map(|id| prepared.selects(*id)).collect()
+        };
+        let mut keep = kept.iter().copied();
+        self.objects.retain(|_| keep.next().unwrap_or(false));
+        let mut keep = kept.iter().copied();
+        self.reachability.retain(|_| keep.next().unwrap_or(false));
+        match self.objects.is_empty() {
+            true => Err(FieldsError::EmptyGroup { name: safe(&self.name), filter: safe(filter) }),
+            false => Ok(()),
+        }
     }
 
     /// The question about these objects, or some of them.
@@ -71,7 +156,8 @@ impl Picked {
             objects,
             suspect,
             known: session.objects()?,
-            layout: self.layout.as_ref().map(|(types, id)| (types, *id)),
+            places: &self.places,
+            types: self.layout.as_ref().map(|(types, _)| types),
             names,
         })
     }

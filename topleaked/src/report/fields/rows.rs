@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::insight::{CrossTable, FieldMember, FieldRule, Meaning, RuleTest};
+use crate::insight::{CrossTable, CrossValues, FieldMember, FieldRule, Meaning, RuleTest};
 
 use super::super::{Grouped, Hex};
 use super::safe;
@@ -25,6 +25,12 @@ pub(super) struct MemberRow {
     pub(super) significant: bool,
     pub(super) age_like: bool,
     pub(super) across_age_only: bool,
+    /// Whether it is more than age cannot be told.
+    pub(super) may_be_age: bool,
+    /// The groups differ, but too little to matter.
+    pub(super) slight: bool,
+    /// It is another in each process.
+    pub(super) of_process: bool,
     pub(super) constant: bool,
     /// How much the first and the last half of the objects differ.
     pub(super) drift: f64,
@@ -46,7 +52,7 @@ pub(super) struct MemberRow {
     #[serde(skip)]
     pub(super) same_ids: Vec<usize>,
     #[serde(skip)]
-    pub(super) telling: Option<usize>,
+    pub(super) claim: Option<ValueRow>,
     #[serde(skip)]
     pub(super) most_frequent: Option<usize>,
     #[serde(skip)]
@@ -56,7 +62,9 @@ pub(super) struct MemberRow {
     #[serde(skip)]
     pub(super) unique: bool,
     #[serde(skip)]
-    pub(super) usual: (&'static str, f64),
+    pub(super) usual: (&'static str, f64, u64),
+    #[serde(skip)]
+    pub(super) raw: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,35 +122,116 @@ impl Coverage {
 pub(super) struct CrossRow {
     pub(super) rows: String,
     pub(super) columns: String,
-    pub(super) counts: Vec<CrossCount>,
+    counts: Vec<CrossCount>,
+    #[serde(skip)]
+    table: CrossTable,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct CrossCount {
-    pub(super) row: String,
-    pub(super) column: String,
-    pub(super) suspects: u64,
-    pub(super) reference: u64,
+struct CrossCount {
+    row: String,
+    column: String,
+    suspects: u64,
+    reference: u64,
+}
+
+/// One value of a cross table as it is shown, or several together.
+pub(super) struct CrossGroup {
+    pub(super) title: String,
+    /// The places of the values.
+    places: std::ops::Range<usize>,
 }
 
 impl CrossRow {
-    pub(super) fn new(rows: String, columns: String, table: &CrossTable) -> CrossRow {
-        let name = |meaning: &Meaning| {
-            let (value, name) = meant(meaning);
-            name.unwrap_or(value)
-        };
-        let width = table.columns.len().max(1);
+    pub(super) fn new(rows: String, columns: String, table: CrossTable) -> CrossRow {
+        let width = table.columns.meanings.len().max(1);
         let counts = table.counts.iter().enumerate().filter(|(_, [a, b])| a + b > 0);
         let counts = counts.filter_map(|(at, [suspects, reference])| {
             Some(CrossCount {
-                row: name(table.rows.get(at / width)?),
-                column: name(table.columns.get(at % width)?),
+                row: shown(table.rows.meanings.get(at / width)?),
+                column: shown(table.columns.meanings.get(at % width)?),
                 suspects: *suspects,
                 reference: *reference,
             })
         });
-        CrossRow { rows, columns, counts: counts.collect() }
+        CrossRow { rows, columns, counts: counts.collect(), table }
     }
+
+    /// The sum of a field.
+    pub(super) fn count(&self, row: &CrossGroup, column: &CrossGroup) -> [u64; 2] {
+        let width = self.table.columns.meanings.len();
+        let fields = row.places.clone().flat_map(|row| column.places.clone().map(move |column| row * width + column));
+        let counts = fields.filter_map(|at| self.table.counts.get(at));
+        counts.fold([0, 0], |[a, b], [c, d]| [a + c, b + d])
+    }
+
+    /// What is shown down the side, `most` rows at most.
+    pub(super) fn down(&self, most: usize) -> Vec<CrossGroup> {
+        let width = self.table.columns.meanings.len().max(1);
+        let counts: Vec<u64> =
+            self.table.counts.chunks(width).map(|row| row.iter().map(|[a, b]| a + b).sum()).collect();
+        together(&self.table.rows, &counts, most)
+    }
+
+    /// What is shown along the top, `most` columns at most.
+    pub(super) fn across(&self, most: usize) -> Vec<CrossGroup> {
+        let width = self.table.columns.meanings.len();
+        let count = |column: usize| {
+            self.table.counts.iter().skip(column).step_by(width.max(1)).map(|[a, b]| a + b).sum::<u64>()
+        };
+        let counts: Vec<u64> = (0..width).map(count).collect();
+        together(&self.table.columns, &counts, most)
+    }
+}
+
+/// Puts values together until there are `most` at most: of numbers neighbours, of other values those behind the first.
+fn together(values: &CrossValues, counts: &[u64], most: usize) -> Vec<CrossGroup> {
+    let meanings = values.meanings.as_slice();
+    let group = |places: std::ops::Range<usize>| CrossGroup { title: title(meanings.get(places.clone())), places };
+    if meanings.len() <= most {
+        return (0..meanings.len()).map(|at| group(at..at + 1)).collect();
+    }
+    if !values.ordered {
+        let mut groups: Vec<CrossGroup> = (0..most - 1).map(|at| group(at..at + 1)).collect();
+        groups.push(CrossGroup { title: "others".to_owned(), places: most - 1..meanings.len() });
+        return groups;
+    }
+    let others = usize::from(meanings.last() == Some(&Meaning::Other));
+    let (end, mut left) = (meanings.len() - others, counts.iter().sum::<u64>());
+    let mut groups = Vec::new();
+    let mut from = 0;
+    // Each takes what is left in even parts, a value with more than that for itself.
+    while from < end {
+        let parts = (most - others).saturating_sub(groups.len()).max(1) as u64;
+        let (wanted, mut to, mut held) = (left.div_ceil(parts), from, 0);
+        while to < end && (to == from || parts == 1 || held + counts.get(to).copied().unwrap_or(0) <= wanted) {
+            held += counts.get(to).copied().unwrap_or(0);
+            to += 1;
+        }
+        groups.push(group(from..to));
+        left = left.saturating_sub(held);
+        from = to;
+    }
+    groups.extend((others > 0).then(|| group(end..meanings.len())));
+    groups
+}
+
+/// A name for one value, or for neighbours.
+fn title(meanings: Option<&[Meaning]>) -> String {
+    let end = |meaning: &Meaning, upper: bool| match meaning {
+        Meaning::Range(low, high) => if upper { high } else { low }.clone(),
+        other => shown(other),
+    };
+    match meanings {
+        Some([only]) => shown(only),
+        Some([first, .., last]) => format!("{} to {}", end(first, false), end(last, true)),
+        _ => String::new(),
+    }
+}
+
+fn shown(meaning: &Meaning) -> String {
+    let (value, name) = meant(meaning);
+    name.unwrap_or(value)
 }
 
 /// An object with a value that was asked for.
@@ -169,8 +258,12 @@ pub(super) fn meant(meaning: &Meaning) -> (String, Option<String>) {
         Meaning::Place { address: None, name, .. } => format!("&{}", name.as_deref().unwrap_or("?")),
         Meaning::Object(name) => format!("a pointer to {name}"),
         Meaning::Allocation(size) => format!("a pointer to {} bytes", Grouped(*size)),
-        Meaning::Elsewhere => "a pointer to elsewhere".to_owned(),
+        Meaning::Elsewhere => "a pointer to other memory".to_owned(),
+        Meaning::Nowhere => "no address of this process".to_owned(),
         Meaning::Range(low, high) => format!("{low} to {high}"),
+        Meaning::AtMost(high) => format!("up to {high}"),
+        Meaning::AtLeast(low) => format!("{low} and more"),
+        Meaning::Not(meaning) => format!("not {}", shown(meaning)),
         Meaning::Prefix(text) => format!("texts that begin with \"{text}\""),
         Meaning::Length(0, 0) => "empty text".to_owned(),
         Meaning::Length(least, u64::MAX) => format!("texts of {least} bytes and more"),
@@ -183,6 +276,9 @@ pub(super) fn meant(meaning: &Meaning) -> (String, Option<String>) {
 fn said(meaning: &Meaning, text: &str) -> String {
     match meaning {
         Meaning::Range(..) => format!("from {text}"),
+        Meaning::AtMost(high) => format!("<= {high}"),
+        Meaning::AtLeast(low) => format!(">= {low}"),
+        Meaning::Not(meaning) => format!("!= {}", shown(meaning)),
         Meaning::Other => "in none of its frequent values".to_owned(),
         Meaning::Prefix(_) | Meaning::Length(..) => format!("in {text}"),
         _ => format!("= {text}"),
@@ -193,7 +289,6 @@ impl MemberRow {
     pub(super) fn new(found: FieldMember) -> MemberRow {
         let assessment = &found.assessment;
         let place = |category| assessment.counts.iter().position(|count| count.category == category);
-        let telling = assessment.telling().and_then(|count| place(count.category));
         let most_frequent = assessment.most_frequent().and_then(|(category, _)| place(category));
         let known = (assessment.suspects, assessment.reference);
         let shown: Vec<(String, Option<String>)> = found.values.iter().map(|value| meant(&value.meaning)).collect();
@@ -213,17 +308,23 @@ impl MemberRow {
             let text = name.as_ref().unwrap_or(value).clone();
             ValueRow { said: said(&found.meaning, &text), text, suspects: found.suspects, reference: found.reference }
         });
+        let claim = found.claim.map(|claim| {
+            let text = self::shown(&claim.meaning);
+            ValueRow { said: said(&claim.meaning, &text), text, suspects: claim.suspects, reference: claim.reference }
+        });
         let (least, greatest) = found.extent.unzip();
         MemberRow {
             score: assessment.score,
             significant: assessment.significant,
             age_like: assessment.age_like,
             across_age_only: assessment.across_age_only,
+            may_be_age: assessment.may_be_age,
+            slight: assessment.slight,
             constant: assessment.is_constant(),
             drift: assessment.drift,
             suspects: rows(known.0, &|at| of(at).0),
             reference: rows(known.1, &|at| of(at).1),
-            telling,
+            claim,
             most_frequent,
             values: values.collect(),
             known,
@@ -239,7 +340,9 @@ impl MemberRow {
             same_as: found.same_as,
             same_ids: found.same,
             unique: found.unique,
-            usual: (found.kind.name(), found.usual),
+            usual: (found.kind.name(), found.usual, found.usual_of),
+            of_process: found.of_process,
+            raw: found.raw,
         }
     }
 
@@ -254,6 +357,16 @@ impl MemberRow {
             Some(name) => name.clone(),
             None => format!("{} {}", self.path(), self.type_name),
         })
+    }
+
+    /// Whether it tells, whatever the objects' age.
+    pub(super) fn tells(&self) -> bool {
+        self.significant && !self.age_like && !self.across_age_only && !self.may_be_age && !self.of_process
+    }
+
+    /// `state = CLOSING`: what best tells the suspects from the others.
+    pub(super) fn claim_said(&self) -> Option<String> {
+        Some(format!("{} {}", self.label(), safe(&self.claim.as_ref()?.said)))
     }
 
     /// `state = CLOSING`: the member with the value at a place.

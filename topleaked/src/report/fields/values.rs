@@ -30,6 +30,8 @@ pub struct TypeValues {
     /// In how many of them the member is there.
     members: u64,
     #[serde(skip)]
+    raw: bool,
+    #[serde(skip)]
     left_out: u64,
     #[serde(skip)]
     diagnostics: Vec<Diagnostic>,
@@ -52,6 +54,7 @@ impl TypeValues {
         let options = FieldsOptions {
             member: Some(member),
             suspects: Some("leaked or live or possibly-leaked"),
+            exact: true,
             ..FieldsOptions::default()
         };
         let fields = Fields::new(session, type_name, &options, None)?;
@@ -65,11 +68,12 @@ impl TypeValues {
         let left_out = values.len().saturating_sub(most) as u64;
         values.truncate(most);
         Ok(TypeValues {
-            word: first_word(session, &fields.type_name)?,
+            word: first_word(session, type_name)?,
             type_name: fields.type_name.clone(),
             member: row.path(),
             offset: row.offset,
             width: row.width,
+            raw: row.raw,
             values,
             matches: fields.suspects.count,
             members: row.known.0,
@@ -104,7 +108,7 @@ impl Answer for TypeValues {
             self.offset,
             self.width
         )?;
-        if let (Some(word), Some(kind)) = (self.word, raw_type(self.width)) {
+        if let (Some(word), Some(kind), true) = (self.word, raw_type(self.width), self.raw) {
             writeln!(out, "the same by word: -f {:#x} --memberOffset={} --memberType={kind}", word.0, self.offset)?;
         }
         writeln!(out)?;

@@ -404,6 +404,26 @@ fn an_overwritten_arena_costs_no_other_and_is_told() {
 }
 
 #[test]
+fn a_ring_that_breaks_at_the_main_arena_costs_nothing_in_any_release() {
+    // From the main arena to its pointer to the next one, as 64-bit glibc of the release has it.
+    for (release, next) in [("2.23", 0x868), ("2.31", 0x870), ("2.43", 0x818)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/glibc");
+        let packed = std::fs::File::open(folder.join(format!("{release}-amd64.dump.zst"))).unwrap();
+        let scratch = testkit::native::scratch_folder();
+        let core = scratch.join("core");
+        let mut file = std::fs::File::create(&core).unwrap();
+        zstd::stream::copy_decode(packed, &mut file).unwrap();
+        let (_, whole) = walk(&core);
+        overwrite(&core, whole.allocators[0].arenas[0].address.0 + next, &[b'A'; 8]);
+        let (_, heap) = walk(&core);
+        assert!(heap.table.iter().eq(whole.table.iter()), "{release}");
+        assert_eq!(heap.allocators[0].versions, whole.allocators[0].versions);
+        assert!(heap.diagnostics.iter().any(|diagnostic| diagnostic.code == "arenas-missing"), "{release}");
+        std::fs::remove_dir_all(scratch).unwrap();
+    }
+}
+
+#[test]
 fn an_overflow_costs_its_neighbour_alone() {
     let run = recorded(&program(&["-s"]), "overflow");
     let (_, heap) = walk(&run.crash.core);

@@ -317,15 +317,28 @@ fn has_bins(reader: Reader<'_>, arena: &Arena) -> bool {
 }
 
 /// The arenas that heaps name and that prove themselves, beside those `known`: behind a break of the ring.
-pub(super) fn arenas_of_heaps(
-    reader: Reader<'_>,
-    layout: &'static Layout,
-    mut known: BTreeSet<u64>,
-    heaps: &[HeapInfo],
-) -> Vec<Arena> {
+pub(super) fn arenas_of_heaps(reader: Reader<'_>, mut known: BTreeSet<u64>, heaps: &[HeapInfo]) -> Vec<Arena> {
     let named = heaps.iter().map(|heap| heap.arena).filter(|arena| known.insert(*arena));
-    let read = named.filter_map(|at| Arena::read(reader, layout, at));
-    read.filter(|arena| heap_info_bytes(reader, arena.address).is_some() && has_bins(reader, arena)).collect()
+    let behind_info = named.filter(|at| heap_info_bytes(reader, *at).is_some());
+    let layouts = || LAYOUTS.iter().filter(|layout| layout.width == reader.width());
+    let read = |at| layouts().filter_map(move |layout| Arena::read(reader, layout, at));
+    behind_info.filter_map(|at| read(at).find(|arena| has_bins(reader, arena))).collect()
+}
+
+impl Copy {
+    /// Adds arenas behind a break of the ring. Where it breaks at the main arena, that one's layout was a guess; theirs is
+    /// proven.
+    pub(super) fn add_behind_break(&mut self, reader: Reader<'_>, arenas: Vec<Arena>) {
+        let bins = self.main.address + self.main.layout.bins;
+        if self.secondary.is_empty()
+            && let Some(layout) = arenas.first().map(|arena| arena.layout)
+            && let Some(main) = bins.checked_sub(layout.bins).and_then(|at| Arena::read(reader, layout, at))
+        {
+            self.main = main;
+        }
+        let layout = self.main.layout;
+        self.secondary.extend(arenas.into_iter().filter(|arena| arena.layout == layout));
+    }
 }
 
 /// From the start of its first heap to an arena, where it lies as if behind a `heap_info`.

@@ -111,8 +111,8 @@ fn walk_copies<W: Words>(
     let heaps = pieces::find_heaps(reader, regions);
     if let Some(open) = copies.iter().position(|walk| !walk.copy.ring_closes) {
         let known = copies.iter().flat_map(|walk| walk.copy.secondary.iter().map(|arena| arena.address)).collect();
-        let behind = arena::arenas_of_heaps(reader, copies[open].copy.main.layout, known, &heaps);
-        copies[open].copy.secondary.extend(behind);
+        let behind = arena::arenas_of_heaps(reader, known, &heaps);
+        copies[open].copy.add_behind_break(reader, behind);
     }
     let mut runs = Vec::new();
     let mut claimed: Vec<Span> = Vec::new();

@@ -344,7 +344,7 @@ fn groups_are_what_the_user_says() {
     for (wrong, error) in [
         ("phase == Hello", "there is no member `phase`"),
         ("conn.tls.phase == Bye", "it is one of Plain, Hello, Open, Shut"),
-        ("retries > many", "only numbers are more or less"),
+        ("retries > many", "it is a number"),
         ("retries", "a condition is expected"),
         ("", "a condition is expected"),
         ("retries > 100", "no object of Client is retries > 100"),

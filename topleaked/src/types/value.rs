@@ -481,6 +481,31 @@ pub fn date(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// Seconds since 1970 of a date as [`Types::describe`] writes it, or the day alone.
+pub fn seconds_of_date(text: &str) -> Option<i64> {
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let (day, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00:00"));
+    let number = |part: &str, width: usize, range: std::ops::RangeInclusive<i64>| {
+        let is_plain = part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse::<i64>().ok().filter(|number| is_plain && range.contains(number))
+    };
+    let mut parts = day.split('-');
+    let year = number(parts.next()?, 4, 0..=9999)?;
+    let (month, day) = (number(parts.next()?, 2, 1..=12)?, number(parts.next()?, 2, 1..=31)?);
+    let mut clock = time.split(':');
+    let (hour, minute) = (number(clock.next()?, 2, 0..=23)?, number(clock.next()?, 2, 0..=59)?);
+    let second = clock.next().map_or(Some(0), |part| number(part, 2, 0..=60))?;
+    if parts.next().is_some() || clock.next().is_some() {
+        return None;
+    }
+    // The same years from March on as above.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// Whether two types hold the same: for values that came from two dumps.
 pub fn same_type(types: &Types, a: TypeId, other: &Types, b: TypeId) -> bool {
     let (a, b) = (types.resolved(a), other.resolved(b));
@@ -509,6 +534,15 @@ mod tests {
     fn dates_are_written_as_people_do() {
         assert_eq!(date(951_782_400), "2000-02-29 00:00:00Z");
         assert_eq!(date(1_735_689_599), "2024-12-31 23:59:59Z");
+        for seconds in (-2_000_000_000..5_000_000_000).step_by(86_400 * 13 + 4_321) {
+            assert_eq!(seconds_of_date(&date(seconds)), Some(seconds), "{}", date(seconds));
+        }
+        assert_eq!(seconds_of_date("2000-02-29"), Some(951_782_400));
+        assert_eq!(seconds_of_date("2000-02-29T00:01"), Some(951_782_460));
+        for text in ["", "2000", "2000-13-01", "2000-01-01-01", "12:00:00", "20-1-1", "+200-01-01", "2000-01-01 99:00"]
+        {
+            assert_eq!(seconds_of_date(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Conditions on members, as filters have them, held to the objects of one type.
 
+use std::cmp::Ordering;
+
 use crate::addr::Span;
 use crate::heap::{AllocId, AllocationTable};
 use crate::image::AddressSpace;
-use crate::types::{LeafKind, Types, Value};
+use crate::objects::Objects;
+use crate::types::{LeafKind, Types, Value, seconds_of_date};
 
 use super::super::filter::{Comparison, Literal, MemberCondition, MemberTest, Members, Pattern};
 use super::FieldsQuestion;
 use super::places::path_of;
-use super::read::Source;
+use super::read::{Class, NumberKind, Source};
+use super::target::{Asked, Targets, is_pointer};
 
 /// Names that are listed where the one that was asked for is none.
 const MOST_NAMES: usize = 60;
@@ -43,6 +47,8 @@ enum Wanted {
     Float(f64),
     Text(String),
     Pattern(Pattern),
+    /// What a pointer leads to.
+    Target(Targets),
 }
 
 /// Conditions on members of one type's objects, made ready.
@@ -85,6 +91,8 @@ struct ObjectCondition<'a> {
     comparison: Comparison,
     wanted: Wanted,
     space: &'a AddressSpace,
+    known: &'a Objects,
+    table: &'a AllocationTable,
 }
 
 impl<'a> ObjectCondition<'a> {
@@ -99,12 +107,35 @@ impl<'a> ObjectCondition<'a> {
         };
         let types = question.types;
         let (comparison, wanted) = match &test.condition {
+            MemberCondition::Matches(pattern) if is_pointer(source) => {
+                let meant = Pattern { negated: false, ..pattern.clone() };
+                let comparison = if pattern.negated { Comparison::NotEqual } else { Comparison::Equal };
+                let targets = Targets::new(question, source, &|name| meant.holds(name));
+                (comparison, Wanted::Target(targets))
+            }
             MemberCondition::Matches(pattern) => (Comparison::Equal, Wanted::Pattern(pattern.clone())),
             MemberCondition::Compare(comparison, literal) => {
-                (*comparison, wanted(&test.path, *comparison, literal, source, types)?)
+                let wanted = match wanted(&test.path, *comparison, literal, source, types)? {
+                    Wanted::Text(name) if is_pointer(source) => {
+                        let asked = Asked::new(&name);
+                        Wanted::Target(Targets::new(question, source, &|name| asked.is(name)))
+                    }
+                    wanted => wanted,
+                };
+                (*comparison, wanted)
             }
         };
-        Ok(ObjectCondition { source: source.clone(), types, comparison, wanted, space: question.image.space() })
+        let known = question.known;
+        let table = &question.heap.table;
+        Ok(ObjectCondition {
+            source: source.clone(),
+            types,
+            comparison,
+            wanted,
+            space: question.image.space(),
+            known,
+            table,
+        })
     }
 
     /// Whether it holds of an object of these bytes; `None` where the value is not in the dump, or the member is not there (its
@@ -123,6 +154,10 @@ impl<'a> ObjectCondition<'a> {
             (Value::Text { bytes, .. }, Wanted::Pattern(pattern)) => {
                 Some(pattern.holds(&String::from_utf8_lossy(bytes)))
             }
+            (Value::Null, Wanted::Target(_)) => by(Ordering::Less),
+            (Value::Pointer(addr) | Value::Code(addr), Wanted::Target(targets)) => {
+                by(if targets.hold(*addr, self.table, self.known) { Ordering::Equal } else { Ordering::Less })
+            }
             (value, Wanted::Pattern(pattern)) => match (&self.source, self.types) {
                 (Source::Leaf(leaf), Some(types)) => Some(pattern.holds(&types.describe(leaf, value))),
                 _ => Some(pattern.negated),
@@ -131,6 +166,10 @@ impl<'a> ObjectCondition<'a> {
             (Value::Null, Wanted::Int(wanted)) => by(0.cmp(wanted)),
             (_, Wanted::Null) => by(std::cmp::Ordering::Greater),
             (Value::Float(found), Wanted::Int(wanted)) => by(found.partial_cmp(&(*wanted as f64))?),
+            // A number that was written with the digits of 4 bytes is the one that 4 bytes hold.
+            (Value::Float(found), Wanted::Float(wanted)) if self.source.width() == 4 => {
+                by((*found as f32).partial_cmp(&(*wanted as f32))?)
+            }
             (Value::Float(found), Wanted::Float(wanted)) => by(found.partial_cmp(wanted)?),
             (Value::Bool(found), Wanted::Int(_)) => by(order_of(i128::from(*found))?),
             (Value::Int(found), Wanted::Int(_) | Wanted::Float(_)) => by(order_of(i128::from(*found))?),
@@ -168,8 +207,12 @@ fn wanted(
     let no_value =
         |expected: String| ConditionError::NoValue { path: path.to_owned(), value: literal.to_string(), expected };
     let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+    let is_text = matches!(source, Source::Text { .. })
+        || matches!(source, Source::Leaf(leaf) if matches!(leaf.kind, LeafKind::Text(_)));
     let text = match literal {
-        Literal::Integer(number) => return Ok(Wanted::Int(*number)),
+        // `007` is another text than `7`.
+        Literal::Digits(digits, _) if is_text => return Ok(Wanted::Text(digits.clone())),
+        Literal::Integer(number) | Literal::Digits(_, number) => return Ok(Wanted::Int(*number)),
         Literal::Float(number) => return Ok(Wanted::Float(*number)),
         Literal::Null if is_equality => {
             return match source {
@@ -190,6 +233,24 @@ fn wanted(
         Literal::Word(text) if matches!(source, Source::Number { .. }) && text == "false" => return Ok(Wanted::Int(0)),
         Literal::Word(text) | Literal::Text(text) => text,
     };
+    if let Some(wanted) = number_meant(text, source) {
+        return Ok(wanted);
+    }
+    let is_number = matches!(source.class(), Class::Ordered(_));
+    let kind = match source {
+        Source::Leaf(leaf) => Some(&leaf.kind),
+        _ => None,
+    };
+    if is_number && !matches!(kind, Some(LeafKind::Container(_))) {
+        let hint = if matches!(kind, Some(LeafKind::Time { .. })) { ", or a date such as 2026-02-01" } else { "" };
+        return Err(no_value(format!("it is a number{hint}")));
+    }
+    if is_equality && kind == Some(&LeafKind::Bool) && !matches!(text.as_str(), "true" | "false") {
+        return Err(no_value("it is true or false".to_owned()));
+    }
+    if is_equality && is_pointer(source) {
+        return Ok(Wanted::Text(text.clone()));
+    }
     let plain = text.rsplit("::").next().unwrap_or(text);
     let enumerators = match (source, types) {
         (Source::Leaf(leaf), Some(types)) => types.resolved(leaf.ty).enumerators.as_slice(),
@@ -226,4 +287,31 @@ fn wanted(
         return Err(no_value(format!("it is one of {}", shown.join(", "))));
     }
     Ok(Wanted::Text(plain.to_owned()))
+}
+
+/// A number that is written as text: a date, a character, or as `fields` shows it, `1700001166 (2023-11-14 22:32:46Z)`.
+fn number_meant(text: &str, source: &Source) -> Option<Wanted> {
+    let kind = match source {
+        Source::Leaf(leaf) => Some(&leaf.kind),
+        _ => None,
+    };
+    if kind == Some(&LeafKind::Character) {
+        let mut letters = text.chars();
+        return letters
+            .next()
+            .filter(|_| letters.next().is_none())
+            .map(|letter| Wanted::Int(i128::from(u32::from(letter))));
+    }
+    if !matches!(source.class(), Class::Ordered(_)) {
+        return None;
+    }
+    if let Some(seconds) = seconds_of_date(text) {
+        let per_second = match source {
+            Source::Number { kind: NumberKind::Time(unit), .. } => unit.per_second(),
+            _ => 1,
+        };
+        return Some(Wanted::Int(i128::from(seconds) * i128::from(per_second)));
+    }
+    let number = text.split_once(" (").map_or(text, |(number, _)| number);
+    number.parse().map(Wanted::Int).or_else(|_| number.parse().map(Wanted::Float)).ok()
 }

@@ -15,6 +15,7 @@ mod places;
 mod read;
 mod rules;
 mod sweep;
+mod target;
 mod usual;
 
 use std::ops::Range;

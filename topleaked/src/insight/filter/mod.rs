@@ -210,6 +210,8 @@ pub enum MemberCondition {
 pub enum Literal {
     /// A whole number.
     Integer(i128),
+    /// Digits of which the first are zeros: a number, or a text that is another than the number's.
+    Digits(String, i128),
     /// A number with a point.
     Float(f64),
     /// A word: an enumerator, `true`, `false`.
@@ -305,7 +307,7 @@ impl fmt::Display for Literal {
         match self {
             Literal::Integer(number) => write!(f, "{number}"),
             Literal::Float(number) => write!(f, "{number:?}"),
-            Literal::Word(word) => f.write_str(word),
+            Literal::Digits(word, _) | Literal::Word(word) => f.write_str(word),
             Literal::Text(text) => write_quoted(f, text),
             Literal::Null => f.write_str("null"),
         }

@@ -260,7 +260,17 @@ impl Parser {
                 let start = self.at;
                 self.at += 1;
                 self.skip(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_');
+                if self.is_date(start) {
+                    self.skip(|c| c.is_ascii_alphanumeric() || c == '-' || c == ':');
+                    return Ok(Literal::Word(self.taken(start)));
+                }
                 let text = self.taken(start);
+                if text.starts_with('0')
+                    && text.len() > 1
+                    && let Ok(number) = text.parse::<u64>()
+                {
+                    return Ok(Literal::Digits(text, i128::from(number)));
+                }
                 return number(&text).ok_or_else(|| {
                     self.at = start;
                     self.expected("a number is expected")
@@ -276,6 +286,14 @@ impl Parser {
             "null" | "nullptr" | "NULL" => Literal::Null,
             _ => Literal::Word(word),
         })
+    }
+
+    /// Whether what began at `start` is a year, and a month follows.
+    fn is_date(&self, start: usize) -> bool {
+        self.at == start + 4
+            && self.peek() == Some('-')
+            && self.chars.get(start).is_some_and(char::is_ascii_digit)
+            && self.chars.get(self.at + 1).is_some_and(char::is_ascii_digit)
     }
 
     fn size(&mut self) -> Result<u64, FilterError> {
@@ -423,10 +441,18 @@ impl Parser {
     fn expected(&self, message: &str) -> FilterError {
         let rest = self.chars.get(self.at..).unwrap_or_default();
         let found: String = rest.iter().take_while(|c| !c.is_whitespace()).take(40).collect();
-        let found = if found.is_empty() { "the end".to_owned() } else { format!("`{}`", found.escape_debug()) };
+        let found = if found.is_empty() { "the end".to_owned() } else { format!("`{}`", shown(&found)) };
         let comma = if message.ends_with(',') { "" } else { "," };
         FilterError { column: self.at + 1, message: format!("{message}{comma} not {found}") }
     }
+}
+
+/// What was found, for a terminal: the quotes stay as they were written.
+fn shown(found: &str) -> String {
+    found.chars().fold(String::new(), |text, c| match c {
+        '\'' | '"' | '\\' => text + c.encode_utf8(&mut [0; 4]),
+        c => text + &c.escape_debug().to_string(),
+    })
 }
 
 fn one_or(mut parts: Vec<Filter>, several: impl FnOnce(Vec<Filter>) -> Filter) -> Filter {

@@ -1,6 +1,7 @@
 //! All tests of the library from outside in one executable: each more would link the whole library again.
 
 mod alarms;
+mod asked_for;
 mod contrasts;
 mod fields;
 mod graph;

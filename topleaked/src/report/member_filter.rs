@@ -87,7 +87,7 @@ impl FilterTypes {
             return Err(MemberFilterError::TooManyTypes { count: names.len() });
         }
         for name in names {
-            match Picked::find(session, name, &mut found.diagnostics) {
+            match Picked::find(session, name, None, &mut found.diagnostics) {
                 Ok(picked) => found.types.push(picked),
                 Err(FieldsError::NoObjects { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::image::AddressSpace;
-use crate::types::Value;
+use crate::types::{LeafKind, Value};
 
 use super::super::contrast::{Binning, Category, Cell, NO_CODE};
 use super::Meaning;
@@ -84,7 +84,7 @@ impl Column {
     ) -> Column {
         let class = sources.first().map_or(Class::Plain, Source::class);
         let by_name_only = parts.len() > 1;
-        let quoted = !matches!(sources.first(), Some(Source::Leaf(leaf)) if leaf.kind == crate::types::LeafKind::Bytes);
+        let quoted = !matches!(sources.first(), Some(Source::Leaf(leaf)) if !matches!(leaf.kind, LeafKind::Text(_)));
         let mut ids: HashMap<Meaning, u32> = HashMap::new();
         let mut meanings: Vec<Meaning> = Vec::new();
         let mut books = Vec::new();

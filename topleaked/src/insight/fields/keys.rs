@@ -39,6 +39,8 @@ pub(super) enum Key {
     Typed(u32),
     /// An allocation of so many usable bytes.
     Sized(u64),
+    /// This number, of a member with 128 bits.
+    Number(i128),
     /// These bytes.
     Text(Vec<u8>),
     /// Bytes that begin so.
@@ -54,7 +56,8 @@ impl Key {
             Value::Absent => Key::Absent,
             Value::Implausible => Key::Implausible,
             Value::Text { bytes, .. } | Value::Bytes(bytes) => Key::Text(bytes.clone()),
-            Value::UInt(word) => Key::Text(word.to_string().into_bytes()),
+            Value::UInt(number) => Key::Number(i128::from(*number)),
+            Value::Int(number) => Key::Number(i128::from(*number)),
             _ => Key::Other,
         }
     }
@@ -79,6 +82,7 @@ impl Key {
             Key::Place(addr) => part.place(Addr(*addr), names, by_name_only),
             Key::Typed(identity) => part.type_of(*identity),
             Key::Sized(size) => Meaning::Allocation(*size),
+            Key::Number(number) => Meaning::Text(number.to_string()),
             Key::Text(bytes) if quoted => Meaning::Text(format!("\"{}\"", String::from_utf8_lossy(bytes))),
             Key::Text(bytes) => Meaning::Text(bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()),
             Key::Prefix(bytes) => Meaning::Prefix(String::from_utf8_lossy(bytes).into_owned()),
@@ -110,6 +114,7 @@ pub(super) struct KeyBook {
     types: Vec<u32>,
     sizes: ByWord,
     texts: HashMap<Vec<u8>, u32>,
+    numbers: HashMap<i128, u32>,
     prefixes: HashMap<Vec<u8>, u32>,
     lengths: [u32; LENGTHS.len()],
     rest: Rest,
@@ -267,6 +272,7 @@ impl KeyBook {
             types: Vec::new(),
             sizes: ByWord::default(),
             texts: HashMap::new(),
+            numbers: HashMap::new(),
             prefixes: HashMap::new(),
             lengths: [OTHER_ID; LENGTHS.len()],
             rest: Rest::Whole,
@@ -294,6 +300,7 @@ impl KeyBook {
                     }
                 }
                 Key::Sized(size) => drop(book.sizes.insert(*size, id)),
+                Key::Number(number) => drop(book.numbers.insert(*number, id)),
                 Key::Text(bytes) => drop(book.texts.insert(bytes.clone(), id)),
                 Key::Prefix(bytes) => {
                     book.rest = Rest::Prefix;
@@ -347,7 +354,7 @@ impl KeyBook {
                 },
             },
             value => match Key::of_text(value) {
-                Key::Text(bytes) => self.texts.get(&bytes).copied().unwrap_or(OTHER_ID),
+                Key::Number(number) => self.numbers.get(&number).copied().unwrap_or(OTHER_ID),
                 _ => OTHER_ID,
             },
         })

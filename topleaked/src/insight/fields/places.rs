@@ -13,14 +13,17 @@ const MOST_OBJECTS: usize = 4096;
 
 /// The members of one type's objects. Found once, from all objects, so that a part of them has the same members.
 #[derive(Clone, Default, Debug)]
-pub struct MemberPlaces(Vec<Source>);
+pub struct MemberPlaces {
+    sources: Vec<Source>,
+    unlisted: Vec<(String, u64)>,
+}
 
 impl MemberPlaces {
     /// The members that debug information names. `first` is one of the objects: it tells where virtual bases lie.
     pub fn of_type(types: &Types, id: TypeId, image: &Image, first: Addr) -> MemberPlaces {
         let leaves = types.leaves(id, &|_, place| types.virtual_base_offset(place, first, image.space()));
         let members = leaves.list.into_iter().filter(|leaf| !matches!(leaf.kind, LeafKind::Vtable));
-        MemberPlaces(members.map(Source::Leaf).collect())
+        MemberPlaces { sources: members.map(Source::Leaf).collect(), unlisted: leaves.unlisted }
     }
 
     /// The members that the bytes of the objects, in the order of addresses, let guess. O(4096 objects x bytes).
@@ -45,16 +48,21 @@ impl MemberPlaces {
                 role => Source::Number { offset, width, kind: NumberKind::of(role) },
             })
         };
-        MemberPlaces(found.into_iter().filter_map(member).collect())
+        MemberPlaces { sources: found.into_iter().filter_map(member).collect(), unlisted: Vec::new() }
     }
 
     /// The paths of all members, in the order of the layout.
     pub fn paths(&self) -> Vec<String> {
-        self.0.iter().map(path_of).collect()
+        self.sources.iter().map(path_of).collect()
+    }
+
+    /// Arrays of which some elements are no members, and how many.
+    pub fn unlisted(&self) -> &[(String, u64)] {
+        &self.unlisted
     }
 
     pub(super) fn sources(&self) -> &[Source] {
-        &self.0
+        &self.sources
     }
 }
 

@@ -114,6 +114,8 @@ impl Source {
             Source::Text { .. } => Class::Text,
             Source::Bit { .. } => Class::Plain,
             Source::Leaf(leaf) => match &leaf.kind {
+                // 128 bits are no code: such numbers are told apart one by one.
+                LeafKind::Signed if leaf.size_bytes > 8 => Class::Text,
                 LeafKind::Signed => Class::Ordered(Code::Signed),
                 LeafKind::Unsigned if leaf.size_bytes <= 8 => Class::Ordered(Code::Unsigned),
                 LeafKind::Float | LeafKind::WideFloat(_) => Class::Ordered(Code::Float),

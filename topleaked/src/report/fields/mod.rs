@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::addr::Addr;
 use crate::graph::Reachability;
 use crate::heap::{AllocId, HeapError};
-use crate::insight::filter::{Filter, FilterError, Members as _, Prepared, Tables, Test};
+use crate::insight::filter::{Filter, FilterError, Members as _, Pattern, Prepared, Tables, Test};
 use crate::insight::{ConditionError, FieldsQuestion, MemberPlaces, Names, ObjectConditions, Study, Usual};
 use crate::session::Session;
 use crate::task::Diagnostic;
@@ -22,6 +22,8 @@ pub use values::TypeValues;
 
 use rows::{CrossRow, GroupRow, MemberRow, ObjectRow, RuleRow};
 
+/// Members that are named where there is none as asked for.
+const MOST_LISTED: usize = 60;
 /// Addresses that are listed.
 const MOST_OBJECTS: usize = 100_000;
 
@@ -32,10 +34,15 @@ pub enum FieldsError {
     #[error(transparent)]
     Heap(#[from] HeapError),
     /// No object is of the type.
-    #[error("no object of type {name} is found in the heap; `topleaked types --all` shows the types that are")]
+    #[error(
+        "no object of type {name} is found in the heap{}; `topleaked types --all` shows the types that are",
+        perhaps(near)
+    )]
     NoObjects {
         /// The type asked for.
         name: String,
+        /// Types that may be meant.
+        near: Vec<String>,
     },
     /// No allocation of no known type is so large.
     #[error("no allocation of no known type has {size} usable bytes; `topleaked types` shows the sizes that there are")]
@@ -52,25 +59,25 @@ pub enum FieldsError {
         candidates: Vec<String>,
     },
     /// No member has the path.
-    #[error("no member {member} of {name}; there are: {}", members.join(", "))]
+    #[error("no member {member} of {name}; there are: {}", listed(members))]
     NoMember {
         /// The member asked for.
         member: String,
         /// The type.
         name: String,
-        /// Its members.
+        /// Its members, those with near names first.
         members: Vec<String>,
     },
     /// A filter is wrong.
     #[error("{}", safe(&.0.to_string()))]
     Condition(#[from] ConditionError),
     /// A filter, or a value, cannot be read.
-    #[error("{filter}: {}", safe(&.source.to_string()))]
+    #[error("{filter}: {}", safe(&.fault.to_string()))]
     Filter {
         /// What was written.
         filter: String,
         /// What is wrong with it.
-        source: FilterError,
+        fault: FilterError,
     },
     /// A group that was asked for has no objects.
     #[error("no object of {name} is {filter}")]
@@ -253,10 +260,14 @@ impl Fields {
         let mut diagnostics = Vec::new();
         let place = |addr: Addr| symbol(session, addr);
         let names = Names { place: &place };
-        let mut picked = Picked::find(session, type_name, &mut diagnostics)?;
+        // Modules may differ in a type's layout: whose objects are meant.
+        let asked =
+            [options.only, options.suspects].into_iter().flatten().map(read_filter).collect::<Result<Vec<_>, _>>()?;
+        let module = asked.iter().find_map(module_test);
+        let mut picked = Picked::find(session, type_name, module, &mut diagnostics)?;
         // A size is asked for again, a type by its full name.
         let again = if type_name.parse::<u64>().is_ok() { type_name } else { &*picked.name };
-        let other = baseline.map(|other| Picked::find(other, again, &mut diagnostics)).transpose();
+        let other = baseline.map(|other| Picked::find(other, again, module, &mut diagnostics)).transpose();
         let mut other = other.map_err(|error| FieldsError::Baseline(Box::new(error)))?;
         if let Some(other) = &mut other {
             match_layouts(&mut picked, other, &mut diagnostics);
@@ -293,12 +304,11 @@ impl Fields {
         let only: Vec<&str> = options.member.into_iter().chain(options.group_by).collect();
         for member in &only {
             if !paths.iter().any(|path| path == member) {
+                let near = pick::nearest(member, paths.iter().map(String::as_str));
+                let others = paths.iter().map(String::as_str).filter(|path| !near.contains(path));
+                let members = near.iter().copied().chain(others).map(safe).collect();
                 let (member, name) = (safe(member), safe(&picked.name));
-                return Err(FieldsError::NoMember {
-                    member,
-                    name,
-                    members: paths.iter().map(|path| safe(path)).collect(),
-                });
+                return Err(FieldsError::NoMember { member, name, members });
             }
         }
         let one_group = groups.reference.count == 0;
@@ -364,6 +374,20 @@ impl Fields {
     }
 }
 
+/// Names that may be meant.
+fn perhaps(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" (perhaps {})", names.join(", ")) }
+}
+
+/// The first names of many.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(MOST_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_LISTED) {
+        0 => shown,
+        left => format!("{shown}, and {left} more"),
+    }
+}
+
 fn safe(text: &str) -> String {
     SafeText::from(text).to_string()
 }
@@ -416,7 +440,16 @@ fn match_layouts(picked: &mut Picked, other: &mut Picked, diagnostics: &mut Vec<
 }
 
 fn read_filter(text: &str) -> Result<Filter, FieldsError> {
-    text.parse().map_err(|source| FieldsError::Filter { filter: safe(text), source })
+    text.parse().map_err(|fault| FieldsError::Filter { filter: safe(text), fault })
+}
+
+/// The module that all objects have to be of.
+fn module_test(filter: &Filter) -> Option<&Pattern> {
+    match filter {
+        Filter::And(parts) => parts.iter().find_map(module_test),
+        Filter::Test(Test::Module(pattern)) => Some(pattern).filter(|pattern| !pattern.negated),
+        _ => None,
+    }
 }
 
 /// Each member lists those that tell the same.

@@ -58,7 +58,7 @@ impl TypeValues {
             ..FieldsOptions::default()
         };
         let fields = Fields::new(session, type_name, &options, None)?;
-        let none = || FieldsError::NoObjects { name: safe(type_name) };
+        let none = || FieldsError::NoObjects { name: safe(type_name), near: Vec::new() };
         let row: &MemberRow = fields.members.first().ok_or_else(none)?;
         let mut values: Vec<Row> = (row.suspects.iter())
             .map(|row| Row { value: row.value.clone(), count: row.count, name: row.name.clone() })
@@ -90,7 +90,7 @@ impl TypeValues {
 
 /// The word that all objects of a type begin with, if it leads into a module: what the raw form searches for.
 fn first_word(session: &Session<'_>, name: &str) -> Result<Option<Hex>, FieldsError> {
-    let picked = Picked::find(session, name, &mut Vec::new())?;
+    let picked = Picked::find(session, name, None, &mut Vec::new())?;
     let (image, table) = (session.image(), &session.heap()?.table);
     let mut words = picked.objects.iter().map(|id| image.space().word(table.address(*id)));
     let Some(Some(word)) = words.next() else { return Ok(None) };

@@ -2,7 +2,7 @@
 
 use testkit::native::{Build, Crash, compile, crash};
 use topleaked::image::{Image, OpenOptions};
-use topleaked::report::{Fields, FieldsError, FieldsOptions};
+use topleaked::report::{Fields, FieldsError, FieldsOptions, Look, Report};
 use topleaked::session::Session;
 use topleaked::task::Task;
 
@@ -13,6 +13,16 @@ fn asked(crash: &Crash, name: &str, asked: &FieldsOptions<'_>) -> Result<(serde_
     let fields = Fields::new(&session, name, asked, None)?;
     let said: Vec<String> = fields.diagnostics().iter().map(|said| format!("{}: {}", said.code, said.effect)).collect();
     Ok((serde_json::to_value(&fields).unwrap(), said.join("\n")))
+}
+
+fn in_words(crash: &Crash, name: &str, asked: &FieldsOptions<'_>) -> String {
+    let (options, task) = (OpenOptions::default(), Task::default());
+    let image = Image::open(&crash.core, &options, &task).unwrap();
+    let session = Session::new(&image, &options, &task);
+    let mut text = Vec::new();
+    let report = Report::new("fields", "core", Fields::new(&session, name, asked, None).unwrap());
+    report.write_human(&mut text, &Look::PLAIN).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 const LIBRARY: &str = r#"
@@ -78,7 +88,7 @@ static void cb_b(int) {}
 enum Err { FAIL = -1, NONE = 0, BUSY = 1, LATE = 2 };
 struct Shown {
     virtual ~Shown() {}
-    net::D1 *target; void *code; float ratio; char letter; std::string name; std::chrono::system_clock::time_point at; time_t when_made; Err err : 3; bool on; __int128 big; int row[300];
+    net::D1 *target; void *code; float ratio; char letter; std::string name; std::chrono::system_clock::time_point at; time_t when_made; Err err : 3; bool on; __int128 big; std::string text; int row[300];
 };
 static std::vector<Shown *> kept;
 int main() {
@@ -93,6 +103,7 @@ int main() {
         it->when_made = 1700000000 + 86400 * (i % 10);
         it->err = (Err)(i % 4 - 1);
         it->on = i % 2;
+        it->text = std::string(200, i % 2 ? 'a' : 'b');
         it->big = i % 4 ? -5 : (__int128)1 << 100;
         kept.push_back(it);
     }
@@ -139,6 +150,9 @@ fn what_is_shown_can_be_asked_for() {
         let error = asked(&crash, "Shown", &FieldsOptions { suspects, ..FieldsOptions::default() }).unwrap_err();
         assert!(matches!(error, FieldsError::Condition(_)), "{filter}: {error}");
     }
+    let text = in_words(&crash, "Shown", &FieldsOptions { member: Some("text"), ..FieldsOptions::default() });
+    assert!(text.contains("bbbb…\" (200 letters)"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() < 200), "{text}");
     let asked_for = FieldsOptions { member: Some("big"), ..FieldsOptions::default() };
     let (result, said) = asked(&crash, "Shown", &asked_for).unwrap();
     let rows = result["members"][0]["suspects"].as_array().unwrap();

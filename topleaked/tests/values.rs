@@ -92,6 +92,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ("place", "4"),
     ("no_place", "-1"),
     ("no_method", "null"),
+    ("counter", "3"),
+    ("mode", "CONNECTED"),
+    ("started", "17"),
+    ("held", "std::string"),
     ("many[40]", "77"),
     ("many[63]", "0"),
     ("lamps[20]", "true"),
@@ -143,7 +147,7 @@ int main() { std::printf("%p\n", (void *)new Wide); std::fflush(stdout); __built
         let crash = crash_emulated(machine, Path::new("/"), &program);
         let search = SearchPaths { exe: Some(program.path.clone()), ..SearchPaths::default() };
         let values = read_with(&crash, "Wide", &OpenOptions { search });
-        check(&values, &[("half", "0.5"), ("small", "-0.000000325"), ("none", "0"), ("below", "-9")]);
+        check(&values, &[("half", "0.5"), ("small", "-3.25e-7"), ("none", "0"), ("below", "-9")]);
     }
 }
 

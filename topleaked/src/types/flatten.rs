@@ -345,7 +345,7 @@ impl<'a> Walk<'a> {
             Shape::Variant { index, alternatives } => {
                 let names = (0u64..)
                     .zip(alternatives)
-                    .map(|(at, ty)| (self.types.type_name(ty), vec![(at, at)]))
+                    .map(|(at, ty)| (short_name(self.types.type_name(ty)), vec![(at, at)]))
                     .chain([("valueless".to_owned(), Vec::new())])
                     .collect();
                 LeafKind::Variant { field: Some(field(index)), names }
@@ -406,14 +406,16 @@ impl<'a> Walk<'a> {
             if self.steps > MOST_STEPS {
                 return;
             }
-            self.member(member, here, layout.name.as_deref(), union);
+            self.member(member, here, id, union);
         }
         if let Some(variants) = &layout.variants {
             self.variants(id, variants, here);
         }
     }
 
-    fn member(&mut self, member: &'a Member, here: &Here<'a>, class: Option<&'a str>, union: bool) {
+    fn member(&mut self, member: &'a Member, here: &Here<'a>, owner: TypeId, union: bool) {
+        let types = self.types;
+        let class = types.get(owner).name.as_deref();
         let offset = match (member.role, member.place) {
             (MemberRole::VirtualBase, place) => {
                 // From the beginning of the object, and once for all that derive from it.
@@ -432,7 +434,9 @@ impl<'a> Walk<'a> {
         inside.depth += 1;
         inside.shared |= union;
         if member.role == MemberRole::Field {
-            if let Some(name) = &member.name {
+            if let Some(name) = &member.name
+                && (here.path.is_empty() || !is_wrapper(types.get(owner)))
+            {
                 if !inside.path.is_empty() {
                     inside.path.push('.');
                 }
@@ -494,6 +498,37 @@ fn wide_float(machine: Option<Machine>, layout: &Layout) -> Option<WideFloat> {
         }
         Some(Machine::Other(_)) => None,
     }
+}
+
+/// Whether a type of a standard library does no more than hold one value, which has the holder's name then.
+fn is_wrapper(layout: &Layout) -> bool {
+    const WRAPPERS: [&str; 13] = [
+        "std::atomic<",
+        "std::__atomic_base<",
+        "std::__1::atomic<",
+        "std::__1::__atomic_base<",
+        "std::__1::__cxx_atomic_impl<",
+        "std::__1::__cxx_atomic_base_impl<",
+        "std::chrono::time_point<",
+        "std::chrono::duration<",
+        "std::__1::chrono::time_point<",
+        "std::__1::chrono::duration<",
+        "core::sync::atomic::Atomic",
+        "core::cell::UnsafeCell<",
+        "core::cell::Cell<",
+    ];
+    let name = layout.name.as_deref().unwrap_or_default();
+    let fields = layout.members.iter().filter(|member| member.role == MemberRole::Field);
+    WRAPPERS.iter().any(|wrapper| name.starts_with(wrapper)) && fields.count() == 1
+}
+
+/// A type's name with `std::string` for what it stands for.
+fn short_name(name: String) -> String {
+    const STRINGS: [&str; 2] = [
+        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >",
+        "std::__1::basic_string<char, std::__1::char_traits<char>, std::__1::allocator<char> >",
+    ];
+    STRINGS.iter().fold(name, |name, long| if name.contains(long) { name.replace(long, "std::string") } else { name })
 }
 
 /// Whether values of the type are pieces of text.

@@ -50,5 +50,5 @@ pub use outline::{Outline, Row, RowKind};
 pub use pointers::{Lead, NodeKind, PointerMap, PointerSlot, PointerTarget};
 pub use shapes::{Field, LengthShape, Shape, TextShape};
 pub use v8::V8Objects;
-pub use value::{MOST_TEXT_BYTES, Value, date, same_type, seconds_of_date};
+pub use value::{MOST_TEXT_BYTES, Value, date, float_text, same_type, seconds_of_date};
 pub use vtable::{Base, Confidence, Evidence, ServedBase, Vtable, VtableKind, Vtables};

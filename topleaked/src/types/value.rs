@@ -404,8 +404,7 @@ impl Types {
             Value::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
             Value::Int(value) => Cow::Owned(value.to_string()),
             Value::UInt(value) => Cow::Owned(value.to_string()),
-            Value::Float(value) if leaf.size_bytes == 4 => Cow::Owned((*value as f32).to_string()),
-            Value::Float(value) => Cow::Owned(value.to_string()),
+            Value::Float(value) => Cow::Owned(float_text(*value, leaf.size_bytes)),
             Value::Character(code) => match char::from_u32(*code).filter(|c| !c.is_control()) {
                 Some(c) => Cow::Owned(format!("'{c}'")),
                 None => Cow::Owned(format!("{code:#x}")),
@@ -481,6 +480,18 @@ pub fn date(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// A floating-point number of 4 or more bytes with the digits that tell it from others: very large and very small ones with their
+/// exponent.
+pub fn float_text(value: f64, width: u64) -> String {
+    let plain = value == 0.0 || !value.is_finite() || (1e-5..1e15).contains(&value.abs());
+    match (width, plain) {
+        (4, true) => (value as f32).to_string(),
+        (4, false) => format!("{:e}", value as f32),
+        (_, true) => value.to_string(),
+        (_, false) => format!("{value:e}"),
+    }
+}
+
 /// Seconds since 1970 of a date as [`Types::describe`] writes it, or the day alone.
 pub fn seconds_of_date(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z').unwrap_or(text);
@@ -528,6 +539,24 @@ mod tests {
         assert_eq!(read(1, 3, ByteOrder::Big), Some(0b011));
         assert_eq!(read(6, 10, ByteOrder::Big), Some(0b10_0000_0001));
         assert_eq!(read(9, 8, ByteOrder::Little), None);
+    }
+
+    #[test]
+    fn numbers_are_no_longer_than_their_digits() {
+        let texts = [
+            (0.0, "0"),
+            (-0.5, "-0.5"),
+            (1e14, "100000000000000"),
+            (1e15, "1e15"),
+            (5e-324, "5e-324"),
+            (-2.5e-6, "-2.5e-6"),
+        ];
+        for (value, text) in texts {
+            assert_eq!(float_text(value, 8), text);
+        }
+        assert_eq!(float_text(f64::from(0.8242_f32), 4), "0.8242");
+        assert_eq!(float_text(f64::from(f32::MAX), 4), "3.4028235e38");
+        assert_eq!([float_text(f64::NAN, 8), float_text(f64::NEG_INFINITY, 4)], ["NaN", "-inf"]);
     }
 
     #[test]

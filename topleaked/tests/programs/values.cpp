@@ -1,3 +1,4 @@
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -68,6 +69,10 @@ struct Client : Left, Right {
     void (Client::*no_method)() = nullptr;
     void method() {}
     void (Client::*some_method)() = &Client::method;
+    std::atomic<int> counter{3};
+    std::atomic<State> mode{State::CONNECTED};
+    std::chrono::steady_clock::time_point started{std::chrono::nanoseconds(17)};
+    std::variant<int, std::string> held{std::string("x")};
     int many[64] = {};
     bool lamps[40] = {};
     char16_t wide_letters[300] = {};

@@ -282,6 +282,10 @@ fn wanted(
     if names.is_empty() {
         return Ok(Wanted::Text(text.clone()));
     }
+    // A variant's type may have scopes in its name.
+    if let Some(whole) = names.iter().find(|name| *name == text) {
+        return Ok(Wanted::Text((*whole).to_owned()));
+    }
     if !plain.contains(" | ") && !names.contains(&plain) {
         let shown: Vec<&str> = names.into_iter().take(MOST_NAMES).collect();
         return Err(no_value(format!("it is one of {}", shown.join(", "))));

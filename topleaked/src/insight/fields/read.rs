@@ -2,7 +2,7 @@
 
 use crate::addr::{Addr, ByteOrder, Target};
 use crate::image::AddressSpace;
-use crate::types::{Leaf, LeafKind, TypeKind, Types, Value, date};
+use crate::types::{Leaf, LeafKind, TypeKind, Types, Value, date, float_text};
 
 use super::super::contrast::Cell;
 use super::super::inferred::{Role, TimeUnit};
@@ -216,8 +216,7 @@ impl Source {
             },
             (Source::Number { width, .. }, _) => match value {
                 Value::Int(value) => value.to_string(),
-                Value::Float(value) if *width == 4 => (value as f32).to_string(),
-                Value::Float(value) => value.to_string(),
+                Value::Float(value) => float_text(value, *width),
                 _ => code.to_string(),
             },
             _ => code.to_string(),

@@ -264,6 +264,12 @@ impl Parser {
                     self.skip(|c| c.is_ascii_alphanumeric() || c == '-' || c == ':');
                     return Ok(Literal::Word(self.taken(start)));
                 }
+                // The sign of an exponent.
+                let is_open = |text: &str| !text.contains('x') && text.ends_with(['e', 'E']);
+                if matches!(self.peek(), Some('-' | '+')) && is_open(&self.taken(start)) {
+                    self.at += 1;
+                    self.skip(|c| c.is_ascii_digit());
+                }
                 let text = self.taken(start);
                 if text.starts_with('0')
                     && text.len() > 1

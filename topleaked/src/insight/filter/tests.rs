@@ -44,6 +44,7 @@ fn members_are_paths_and_values() {
         ("mode == net::Mode::Idle", "this.mode == net::Mode::Idle"),
         ("made > 2026-02-01", "this.made > 2026-02-01"),
         ("made > 2026-02-01T10:00:00Z and a == 1", "this.made > 2026-02-01T10:00:00Z and this.a == 1"),
+        ("ratio < 2.5e-7", "this.ratio < 2.5e-7"),
         ("name == 007", "this.name == 007"),
         ("letter == 'a'", r#"this.letter == "a""#),
         ("(name ~ 'a b*')", r#"this.name ~ "a b*""#),

@@ -287,11 +287,12 @@ impl Fields {
     fn write_distribution(&self, out: &mut dyn Write, look: &Look, member: &MemberRow) -> io::Result<()> {
         writeln!(
             out,
-            "{} ({}, offset {}, {} bytes)",
+            "{} ({}, offset {}, {} {})",
             safe(&member.path()),
             safe(&member.type_name),
             member.offset,
-            member.width
+            member.width,
+            if member.width == 1 { "byte" } else { "bytes" }
         )?;
         if let (Some(least), Some(greatest)) = (&member.least, &member.greatest) {
             let unique = if member.unique { ", nearly all different" } else { "" };

@@ -6,6 +6,12 @@ use crate::insight::{CrossTable, CrossValues, FieldMember, FieldRule, Meaning, R
 
 use super::super::{Grouped, Hex};
 use super::safe;
+use crate::types::MOST_TEXT_BYTES;
+
+/// A value is shown whole up to so many letters.
+const LONGEST_SHOWN: usize = 60;
+/// Letters of a longer one.
+const CUT_TO: usize = 48;
 
 #[derive(Debug, Serialize)]
 pub(super) struct GroupRow {
@@ -218,6 +224,10 @@ fn together(values: &CrossValues, counts: &[u64], most: usize) -> Vec<CrossGroup
 
 /// A name for one value, or for neighbours.
 fn title(meanings: Option<&[Meaning]>) -> String {
+    cut(&whole_title(meanings))
+}
+
+fn whole_title(meanings: Option<&[Meaning]>) -> String {
     let end = |meaning: &Meaning, upper: bool| match meaning {
         Meaning::Range(low, high) => if upper { high } else { low }.clone(),
         other => shown(other),
@@ -232,6 +242,21 @@ fn title(meanings: Option<&[Meaning]>) -> String {
 fn shown(meaning: &Meaning) -> String {
     let (value, name) = meant(meaning);
     name.unwrap_or(value)
+}
+
+/// A value for a line of words: of a long text its beginning, and how long it is.
+pub(super) fn cut(text: &str) -> String {
+    let letters = text.chars().count();
+    if letters <= LONGEST_SHOWN {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(CUT_TO).collect();
+    match (text.starts_with('"'), letters.saturating_sub(2)) {
+        // Longer ones are not read to their end.
+        (true, letters) if letters >= MOST_TEXT_BYTES => format!("{start}…\" ({MOST_TEXT_BYTES} letters at least)"),
+        (true, letters) => format!("{start}…\" ({letters} letters)"),
+        (false, _) => format!("{start}…"),
+    }
 }
 
 /// An object with a value that was asked for.
@@ -278,7 +303,7 @@ fn said(meaning: &Meaning, text: &str) -> String {
         Meaning::Range(..) => format!("from {text}"),
         Meaning::AtMost(high) => format!("<= {high}"),
         Meaning::AtLeast(low) => format!(">= {low}"),
-        Meaning::Not(meaning) => format!("!= {}", shown(meaning)),
+        Meaning::Not(meaning) => format!("!= {}", cut(&shown(meaning))),
         Meaning::Other => "in none of its frequent values".to_owned(),
         Meaning::Prefix(_) | Meaning::Length(..) => format!("in {text}"),
         _ => format!("= {text}"),
@@ -305,11 +330,11 @@ impl MemberRow {
         };
         let of = |at: usize| found.values.get(at).map_or((0, 0), |value| (value.suspects, value.reference));
         let values = found.values.iter().zip(&shown).map(|(found, (value, name))| {
-            let text = name.as_ref().unwrap_or(value).clone();
+            let text = cut(name.as_ref().unwrap_or(value));
             ValueRow { said: said(&found.meaning, &text), text, suspects: found.suspects, reference: found.reference }
         });
         let claim = found.claim.map(|claim| {
-            let text = self::shown(&claim.meaning);
+            let text = cut(&self::shown(&claim.meaning));
             ValueRow { said: said(&claim.meaning, &text), text, suspects: claim.suspects, reference: claim.reference }
         });
         let (least, greatest) = found.extent.unzip();
@@ -394,7 +419,7 @@ impl RuleRow {
                 name: member.name.clone(),
                 offset: member.offset,
                 op,
-                said: format!("{} {sign} {}", member.label(), safe(&value)),
+                said: format!("{} {sign} {}", member.label(), safe(&cut(&value))),
                 value: (!null).then_some(value),
             })
         };

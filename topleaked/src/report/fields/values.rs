@@ -9,7 +9,7 @@ use crate::task::Diagnostic;
 
 use super::super::{Answer, Column, Grouped, Hex, Look, Share, Table};
 use super::pick::Picked;
-use super::rows::MemberRow;
+use super::rows::{MemberRow, cut};
 use super::{Fields, FieldsError, FieldsOptions, safe};
 
 /// The most frequent values of a member, over all objects in use that are of a type.
@@ -103,10 +103,11 @@ impl Answer for TypeValues {
         let (name, member) = (safe(&self.type_name), safe(&self.member));
         writeln!(
             out,
-            "{member} of {} objects of {name} (offset {}, {} bytes)",
+            "{member} of {} objects of {name} (offset {}, {} {})",
             Grouped(self.matches),
             self.offset,
-            self.width
+            self.width,
+            if self.width == 1 { "byte" } else { "bytes" }
         )?;
         if let (Some(word), Some(kind), true) = (self.word, raw_type(self.width), self.raw) {
             writeln!(out, "the same by word: -f {:#x} --memberOffset={} --memberType={kind}", word.0, self.offset)?;
@@ -115,8 +116,8 @@ impl Answer for TypeValues {
         let mut table = Table::new(&[Column::number("count"), Column::number("share"), Column::text("value")]);
         for row in &self.values {
             let value = match &row.name {
-                Some(name) => format!("{name} ({})", row.value),
-                None => row.value.clone(),
+                Some(name) => format!("{} ({})", cut(name), row.value),
+                None => cut(&row.value),
             };
             let share = Share { part: row.count, whole: self.members };
             table.row([Grouped(row.count).to_string(), share.to_string(), value]);
@@ -124,6 +125,7 @@ impl Answer for TypeValues {
         table.write(out, look)?;
         match self.left_out {
             0 => Ok(()),
+            1 => writeln!(out, "… 1 more value"),
             count => writeln!(out, "… {} more values", Grouped(count)),
         }
     }

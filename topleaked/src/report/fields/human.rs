@@ -1,5 +1,6 @@
 //! The answer of `fields` in words.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::super::{Answer, Column, Grouped, Look, Share, Table};
@@ -98,6 +99,41 @@ impl Answer for Fields {
     }
 }
 
+/// Elements of one array as one, where there are several: `a[…] (63)`.
+fn elements_together(labels: Vec<String>) -> Vec<String> {
+    let array = |label: &String| {
+        let mut parts = label.split('[');
+        let first = parts.next().unwrap_or_default().to_owned();
+        let (mut text, mut is_element) = (first, false);
+        for part in parts {
+            // Places, not bounds of a type.
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            let is_place = rest.len() < part.len() && rest.starts_with(']');
+            is_element |= is_place;
+            text = text + "[" + if is_place { "…" } else { "" } + if is_place { rest } else { part };
+        }
+        (if is_element { text } else { label.clone() }, is_element)
+    };
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for label in &labels {
+        let (array, is_element) = array(label);
+        *counts.entry(array).or_default() += usize::from(is_element);
+    }
+    let mut shown: Vec<String> = Vec::new();
+    for label in labels {
+        match counts.get_mut(&array(&label).0) {
+            Some(0 | 1) | None => shown.push(label),
+            // The first stands for all.
+            Some(count) if *count != usize::MAX => {
+                shown.push(format!("{} ({count})", array(&label).0));
+                *count = usize::MAX;
+            }
+            Some(_) => {}
+        }
+    }
+    shown
+}
+
 /// A group's name without the filter behind it.
 fn short(group: &str) -> String {
     safe(group.split(" (").next().unwrap_or(group))
@@ -171,7 +207,8 @@ impl Fields {
     }
 
     fn labels(&self, wanted: &dyn Fn(&MemberRow) -> bool) -> String {
-        let all: Vec<String> = self.members.iter().filter(|member| wanted(member)).map(MemberRow::label).collect();
+        let all = self.members.iter().filter(|member| wanted(member)).map(MemberRow::label);
+        let all = elements_together(all.collect());
         let left = all.len().saturating_sub(MOST_LISTED);
         let shown = all.into_iter().take(MOST_LISTED).collect::<Vec<_>>().join(", ");
         if left > 0 { format!("{shown}, … {left} more") } else { shown }
@@ -347,5 +384,18 @@ impl Fields {
             table.row(std::iter::once(row.title.clone()).chain(across.iter().map(cell)));
         }
         table.write(out, look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_an_array_are_named_once() {
+        let labels =
+            ["a[1]", "b", "a[2]", "c[0].x", "a[0]", "c[1].y", "+0x10 char[4] (2 values)", "m[0][1]", "m[1][0]"];
+        let shown = elements_together(labels.map(str::to_owned).to_vec());
+        assert_eq!(shown, ["a[…] (3)", "b", "c[0].x", "c[1].y", "+0x10 char[4] (2 values)", "m[…][…] (2)"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Several threads at one task: work that begets work, shared out in batches.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Pieces of work that wait for a thread.
@@ -14,7 +14,6 @@ pub(super) struct Pool<T> {
     changed: Condvar,
     /// How many workers wait: read without the lock, as a hint.
     idle: AtomicUsize,
-    stopped: AtomicBool,
     workers: usize,
 }
 
@@ -31,7 +30,6 @@ impl<T> Pool<T> {
             inner: Mutex::new(Inner { waiting: Vec::new(), idle: 0, finished: false }),
             changed: Condvar::new(),
             idle: AtomicUsize::new(0),
-            stopped: AtomicBool::new(false),
             workers: workers.get(),
         }
     }
@@ -55,9 +53,6 @@ impl<T> Pool<T> {
     pub(super) fn take(&self) -> Option<T> {
         let mut inner = self.lock();
         loop {
-            if self.stopped.load(Ordering::Relaxed) {
-                inner.finished = true;
-            }
             if inner.finished {
                 self.changed.notify_all();
                 return None;
@@ -81,7 +76,8 @@ impl<T> Pool<T> {
 
     /// Lets no worker get another piece.
     pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+        // Under the lock: a worker between its look and its wait would miss the call.
+        self.lock().finished = true;
         self.changed.notify_all();
     }
 }
@@ -117,6 +113,22 @@ mod tests {
                 1 + if depth > 6 { calls(depth - 1) + calls(depth - 2) } else { 0 }
             }
             assert_eq!(done, calls(20));
+        }
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_the_stop() {
+        let threads = NonZeroUsize::new(3).unwrap();
+        let task = crate::task::Task { threads, ..Default::default() };
+        for _ in 0..2000 {
+            let pool = Pool::new(threads);
+            pool.give(());
+            // Whoever gets the work stops, while the others begin to wait.
+            task.on_all(|| {
+                if pool.take().is_some() {
+                    pool.stop();
+                }
+            });
         }
     }
 }

@@ -162,8 +162,8 @@ impl FindIncoming<'_, '_> {
         }
         let holder = match self.ground.table.find(at) {
             Some((id, offset)) if self.ground.table.state(id).is_used() => Holder::Allocation(id, offset),
-            Some(_) => return,
-            None => match self.roots.memory_at(at) {
+            // In a damaged run, or in what is free: only a root counts.
+            _ => match self.roots.memory_at(at) {
                 Some(root) => Holder::Memory(*root, at),
                 None => return,
             },

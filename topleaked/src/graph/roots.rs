@@ -301,7 +301,13 @@ impl Roots {
             // vma_dump_size), gdb's gcore does the like. Where variables are in the dump at all, those left out were
             // never written: they hold no pointer that the program put there.
             let is_written = |root: &RootMemory| missing_bytes(image, root.span) < root.span.size_bytes();
-            if kind == RootKind::ModuleData && roots().any(is_written) {
+            // The same goes for other private memory, of which the heap shows that it is dumped.
+            let dumped = match kind {
+                RootKind::ModuleData => roots().any(is_written),
+                RootKind::Other | RootKind::ThreadLocal => !heap.table.is_empty() || roots().any(is_written),
+                _ => false,
+            };
+            if dumped {
                 return roots().map(|root| missing_written_bytes(image, root.span)).sum();
             }
             roots().map(|root| missing_bytes(image, root.span)).sum::<u64>()

@@ -138,6 +138,17 @@ struct Device {
     int state;
 };
 
+// A chain whose links know the word that leads to them (Linux's `hlist`).
+struct ChainLink {
+    ChainLink *next;
+    ChainLink **previous;
+};
+struct Chained {
+    long number;
+    ChainLink link;
+};
+__attribute__((used)) ChainLink *chain;
+
 // An object in a pool's first block, which it knows; the program holds the object alone.
 struct Pooled {
     long number;
@@ -191,6 +202,17 @@ void c_objects() {
         if (kind == DROPPED) {
             own.next->previous = own.previous;
             own.previous->next = own.next;
+        }
+    }
+    for (Scope kind : {HELD, DROPPED}) {
+        Scoped scope(kind);
+        ChainLink *own = nullptr, **first = kind == HELD ? &chain : &own;
+        for (int at = 0; at < 5; at++) {
+            auto *object = static_cast<Chained *>(calloc(1, sizeof(Chained)));
+            object->link.next = *first;
+            object->link.previous = first;
+            if (*first) (*first)->previous = &object->link.next;
+            *first = &object->link;
         }
     }
     size_t length = 100;

@@ -238,6 +238,20 @@ fn rust_objects_are_found_leaked_or_held() {
     }
 }
 
+/// The rounding of jemalloc is another one, by which proofs have to go.
+#[test]
+fn rust_objects_are_as_exact_with_jemalloc() {
+    let options = ["--edition=2021", "-Copt-level=1", "-Awarnings"];
+    let build = Build { compiler: "rustc", options: &options };
+    let program = native::compile("graph_truth_rust", "rs", recorder::GRAPH_TRUTH_RUST, &build);
+    // Both are preloaded, the recorder first.
+    let recorder = recorder::library("cc", &["-DRECORDER_NEXT", "-ldl"]);
+    let both = format!("{}:libjemalloc.so.2", recorder.display());
+    let crash = recorder::crash_preloaded(&program, &[], both.as_ref());
+    assert_eq!(analyse(&crash).heap.allocators[0].name, "jemalloc");
+    assert_exact(&crash, 300);
+}
+
 #[test]
 fn what_was_let_go_heads_its_cluster() {
     let crash = recorded(&program("c++", &["-g", "-O1"]), "all");

@@ -95,6 +95,8 @@ impl<'a> Ground<'a> {
     pub(super) fn proves(&self, id: AllocId, offset: u64) -> bool {
         let base = self.table.address(id).0;
         let Some(to) = base.checked_add(offset) else { return false };
-        self.shapes.proves(&self.memory, Inner { base, size: self.table.usable_size(id), to })
+        let size = self.table.usable_size(id);
+        let least = self.table.rounding(id).least_request(size);
+        self.shapes.proves(&self.memory, Inner { base, size, to, least })
     }
 }

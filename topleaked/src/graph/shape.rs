@@ -39,6 +39,21 @@ pub(super) struct Inner {
     pub(super) size: u64,
     /// Where the pointer points: above `base`, below `base + size`.
     pub(super) to: u64,
+    /// The smallest request that can have become `size` bytes.
+    pub(super) least: u64,
+}
+
+impl Inner {
+    /// Bytes in front of the target.
+    fn front(self) -> u64 {
+        self.to - self.base
+    }
+
+    /// Whether the allocation can have been asked for with so many bytes from the target on.
+    fn is_for(self, behind: u64) -> bool {
+        let asked = self.front().checked_add(behind);
+        asked.is_some_and(|asked| asked <= self.size && asked >= self.least)
+    }
 }
 
 impl Shapes {
@@ -76,12 +91,6 @@ impl Shapes {
             || look.is_hash_control(inner)
             || look.is_measured_text(inner)
             || look.is_dynamic_string(inner)
-    }
-
-    /// How far below an allocation's usable size the size that was asked for may lie: rounding to 16 bytes, a
-    /// remainder too small for a chunk of its own, or for large ones a page.
-    fn slack(&self, size: u64) -> u64 {
-        if size >= 64 << 10 { 4096 + 32 } else { 32 }
     }
 }
 
@@ -138,22 +147,21 @@ impl Look<'_, '_> {
 
     /// The word in front of the target counts the elements or bytes that fill the rest of the allocation: what
     /// `new T[n]` does for a class with a destructor (Itanium C++ ABI, 2.7), and allocators with a length in front.
+    ///
+    /// Elements have a multiple of four bytes, and where more than a word lies in front, of as many as lie there, since that
+    /// is their alignment. One element would fit anything, and proves nothing; few prove little.
     fn follows_count(&self, inner: Inner) -> bool {
         let width = self.shapes.width;
-        let header = inner.to - inner.base;
+        let header = inner.front();
         if header > 64 || !header.is_power_of_two() || header < width {
             return false;
         }
-        let Some(count) = self.word(inner.to - width) else { return false };
-        let slack = self.shapes.slack(inner.size);
+        let Some(count) = self.word(inner.to - width).filter(|count| *count > 1) else { return false };
+        let step = if header > width { header } else { 4 };
         let room = inner.size - header;
-        let least = room.saturating_sub(slack - 1);
-        // Is there an element size that lets `count` elements end between `least` and `room`?
-        match count {
-            0 => least == 0,
-            count if count > room => false,
-            count => room / count * count >= least,
-        }
+        // The largest such element of which `count` have room.
+        let element = room / count / step * step;
+        inner.is_for(count) || element > 0 && inner.is_for(element * count)
     }
 
     /// The word in front of the target is the allocation's own address: memory that was aligned by hand keeps it
@@ -180,8 +188,12 @@ impl Look<'_, '_> {
         let (Some(length), Some(capacity)) = (self.word(inner.base), self.word(inner.base + self.shapes.width)) else {
             return false;
         };
-        let room = inner.size - header;
-        length <= capacity && capacity < room && capacity + 1 + self.shapes.slack(inner.size) > room
+        let references = self.shapes.target.u32(self.memory.bytes_from(inner.base + 2 * self.shapes.width));
+        (1..1 << 40).contains(&capacity)
+            && length <= capacity
+            && inner.is_for(capacity + 1)
+            && references.is_some_and(|references| references as i32 >= -1)
+            && self.memory.bytes(inner.to + length, 1) == [0]
     }
 
     /// The target is text that ends with a zero byte, and a length in the header in front of it says where: length,
@@ -196,8 +208,7 @@ impl Look<'_, '_> {
         let front = self.memory.bytes(inner.base, header);
         let halves = front.chunks_exact(4).filter_map(|raw| target.u32(raw)).map(u64::from);
         let words = front.chunks_exact(8).filter_map(|raw| target.u64(raw));
-        let least = (inner.size - header).saturating_sub(self.shapes.slack(inner.size));
-        let fits = |length: &u64| (LEAST_MEASURED.max(least)..MOST_MEASURED).contains(length);
+        let fits = |length: &u64| (LEAST_MEASURED..MOST_MEASURED).contains(length) && inner.is_for(length + 1);
         halves.chain(words).filter(fits).any(|length| self.is_text_of(inner, length))
     }
 
@@ -234,9 +245,10 @@ impl Look<'_, '_> {
         let (Some(length), Some(capacity)) = (number(0), number(width)) else { return false };
         // The capacity is what was asked for or, in later versions, all that there is, but no more than the header can say.
         let room = (inner.size - header).saturating_sub(1);
+        let least = inner.least.saturating_sub(header + 1);
         length <= capacity
             && capacity <= room
-            && capacity >= room.saturating_sub(self.shapes.slack(inner.size)) / 2
+            && capacity >= least / 2
             && self.memory.bytes(inner.to.saturating_add(length), 1) == [0]
     }
 
@@ -256,6 +268,10 @@ impl Look<'_, '_> {
             return false;
         }
         let (Some(next), Some(previous)) = (self.word(inner.to), self.word(inner.to + width)) else { return false };
+        // The last of a chain whose links keep the address of the word that leads to them (Linux's `hlist_node`).
+        if next == 0 {
+            return previous != inner.to && previous.is_multiple_of(width) && self.word(previous) == Some(inner.to);
+        }
         next.checked_add(width).and_then(|back| self.word(back)) == Some(inner.to)
             && self.word(previous) == Some(inner.to)
     }
@@ -264,29 +280,32 @@ impl Look<'_, '_> {
     /// front of it, one control byte for each bucket behind it, and then the first control bytes again. At least one
     /// bucket is always empty (0xff).
     fn is_hash_control(&self, inner: Inner) -> bool {
-        let front = inner.to - inner.base;
+        let front = inner.front();
         let behind = inner.size - front;
-        let slack = self.shapes.slack(inner.size);
-        // A group of control bytes is a vector register wide, or a word where there is none.
+        // A group of control bytes is a vector register wide, or a word where there is none. What the allocator added
+        // leaves several numbers of buckets open.
         [16, 8, 4].into_iter().any(|group: u64| {
-            let most = behind.saturating_sub(group);
-            let Some(exponent) = most.checked_ilog2() else { return false };
-            let buckets = 1_u64 << exponent;
-            if buckets < 2 || buckets + slack <= most || buckets > front {
-                return false;
-            }
-            let control = self.memory.bytes(inner.to, buckets + group);
-            let (Ok(buckets), Ok(group)) = (usize::try_from(buckets), usize::try_from(group)) else { return false };
-            if control.len() < buckets + group {
-                return false;
-            }
-            let mirrored = buckets.min(group);
-            let at = buckets.max(group);
-            control.get(..mirrored) == control.get(at..at + mirrored)
-                && control.get(buckets..group).unwrap_or_default().iter().all(|byte| *byte == 0xff)
-                && control.iter().all(|byte| *byte <= 0x80 || *byte == 0xff)
-                && control.contains(&0xff)
+            let most = behind.saturating_sub(group).min(front);
+            let powers = (1..u64::BITS).map(|exponent| 1_u64 << exponent).take_while(|buckets| *buckets <= most);
+            powers
+                .filter(|buckets| inner.is_for(buckets + group))
+                .any(|buckets| self.are_controls(inner.to, buckets, group))
         })
+    }
+
+    /// Whether the control bytes of so many buckets stand at `addr`.
+    fn are_controls(&self, addr: u64, buckets: u64, group: u64) -> bool {
+        let control = self.memory.bytes(addr, buckets + group);
+        let (Ok(buckets), Ok(group)) = (usize::try_from(buckets), usize::try_from(group)) else { return false };
+        if control.len() < buckets + group {
+            return false;
+        }
+        let mirrored = buckets.min(group);
+        let at = buckets.max(group);
+        control.get(..mirrored) == control.get(at..at + mirrored)
+            && control.get(buckets..group).unwrap_or_default().iter().all(|byte| *byte == 0xff)
+            && control.iter().all(|byte| *byte <= 0x80 || *byte == 0xff)
+            && control.contains(&0xff)
     }
 }
 

@@ -27,6 +27,7 @@ mod memory;
 mod model;
 mod musl;
 mod parallel;
+mod rounding;
 mod run;
 mod table;
 mod unwalked;
@@ -36,6 +37,7 @@ use crate::image::Image;
 use crate::task::{Diagnostic, Task};
 
 pub use model::{AllocatorReport, ArenaKind, ArenaReport, Count, Damage, DamageKind, MappedReport, Tally};
+pub use rounding::Rounding;
 pub use table::{AllocId, Allocation, AllocationTable, AllocatorId, State, TableError};
 pub use unwalked::{UnwalkedAllocator, UnwalkedKind};
 
@@ -103,6 +105,9 @@ trait Walk {
     /// How many copies of the allocator the process has; each gets an id.
     fn copies(&self) -> usize;
 
+    /// How it rounds requests up.
+    fn rounding(&self) -> Rounding;
+
     /// Finds the allocations.
     fn walk(&mut self, first: AllocatorId, task: &Task) -> Vec<Run>;
 
@@ -148,7 +153,8 @@ pub fn walk_heaps(image: &Image, task: &Task) -> Result<Heap, HeapError> {
             effect: format!("{dropped} allocations lay inside others and were left out"),
         });
     }
-    for (_, _, walk) in &mut walks {
+    for (first, _, walk) in &mut walks {
+        table.set_rounding(*first, walk.copies(), walk.rounding());
         walk.settle(&mut table);
     }
     if walks.is_empty() {

@@ -15,7 +15,7 @@ use super::damage::DamageLog;
 use super::memory::{Reader, Stretch};
 use super::run::{Run, Runs};
 use super::table::{AllocationTable, AllocatorId, State};
-use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, MappedReport, Tally, Walk};
+use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, MappedReport, Rounding, Tally, Walk};
 
 const PAGE: u64 = 4096;
 /// Slots and sizes count in these.
@@ -194,6 +194,10 @@ fn lies_in_one(mapped: &[Span], group: Option<Span>) -> bool {
 impl Walk for MuslWalk<'_> {
     fn copies(&self) -> usize {
         self.copies.len()
+    }
+
+    fn rounding(&self) -> Rounding {
+        Rounding::Exact
     }
 
     fn walk(&mut self, first: AllocatorId, task: &Task) -> Vec<Run> {

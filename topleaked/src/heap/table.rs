@@ -7,6 +7,7 @@ use crate::addr::{Addr, Span};
 use crate::task::advise_large_pages;
 
 use super::index::Index;
+use super::rounding::Rounding;
 use super::run::{self, Run};
 
 /// The place of an allocation in its [`AllocationTable`]; ascending with the address.
@@ -139,6 +140,8 @@ pub struct AllocationTable {
     /// Sizes that do not fit the column, by id.
     large: Vec<(u32, u64)>,
     index: Index,
+    /// By allocator.
+    roundings: Vec<Rounding>,
 }
 
 /// A run, and its part of each column.
@@ -231,6 +234,21 @@ impl AllocationTable {
         });
         table.index = Index::build(&table);
         Ok((table, dropped))
+    }
+
+    /// Notes how some allocators round.
+    pub(super) fn set_rounding(&mut self, first: AllocatorId, copies: usize, rounding: Rounding) {
+        let first = usize::from(first.0);
+        if self.roundings.len() < first + copies {
+            self.roundings.resize(first + copies, Rounding::default());
+        }
+        self.roundings.iter_mut().skip(first).take(copies).for_each(|place| *place = rounding);
+    }
+
+    /// How the allocator of an allocation rounds; glibc's way where nothing is known.
+    #[inline]
+    pub fn rounding(&self, id: AllocId) -> Rounding {
+        self.roundings.get(usize::from(self.allocator(id).0)).copied().unwrap_or_default()
     }
 
     /// How many allocations there are, in whatever state.

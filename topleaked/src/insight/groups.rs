@@ -1,10 +1,12 @@
 //! Which allocations are alike.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use crate::heap::{AllocId, AllocationTable};
 use crate::objects::{Identity, IdentityId, Objects};
+
+pub(super) use crate::objects::WordHasher;
 
 /// What like allocations have in common.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -46,31 +48,5 @@ impl<'a> Grouping<'a> {
     }
 }
 
-/// A table by group; the hash only has to be fast: what is hashed was put there by allocators and linkers.
+/// A table by group.
 pub(super) type ByKey<T> = HashMap<GroupKey, T, BuildHasherDefault<WordHasher>>;
-
-/// Mixes words by multiplication.
-#[derive(Default)]
-pub(super) struct WordHasher(u64);
-
-impl Hasher for WordHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word as u64);
-    }
-}

@@ -311,9 +311,10 @@ fn class_name(vtable: &Vtable) -> String {
     }
 }
 
-/// Mixes words by multiplication; what is hashed was put there by linkers.
+/// Mixes words by multiplication: fast, which is all it has to be where what is hashed was put there by allocators and
+/// linkers.
 #[derive(Debug, Default)]
-pub(super) struct WordHasher(u64);
+pub(crate) struct WordHasher(u64);
 
 impl Hasher for WordHasher {
     fn finish(&self) -> u64 {
@@ -324,7 +325,15 @@ impl Hasher for WordHasher {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
     }
 
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
     }
 }

@@ -23,7 +23,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod fit;
 mod identity;
 mod known_types;
 mod marks;
@@ -43,6 +42,7 @@ use crate::task::{Diagnostic, Task};
 use crate::types::Vtables;
 
 pub use identity::{Confidence, Content, Evidence, Identity, IdentityId, confidence_word};
+pub(crate) use marks::WordHasher;
 
 use identity::Code;
 use marks::{MarkCache, Marks};
@@ -163,6 +163,6 @@ impl FormVisitor for ReadOne<'_, '_, '_> {
         let table = self.ground.table;
         let (address, size) = (table.address(self.id).0, table.usable_size(self.id));
         let bytes = self.ground.memory.bytes(address, size);
-        self.ground.content::<F>(bytes, &mut MarkCache::default())
+        self.ground.content::<F>(bytes, table.rounding(self.id), &mut MarkCache::default())
     }
 }

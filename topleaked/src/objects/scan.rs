@@ -7,14 +7,13 @@ use crate::addr::{Addr, Span, Target};
 use crate::graph::form::{Form, FormVisitor, with_form, words};
 use crate::graph::memory::Memory;
 use crate::graph::{Root, Roots};
-use crate::heap::{AllocId, AllocationTable};
+use crate::heap::{AllocId, AllocationTable, Rounding};
 use crate::task::Task;
 
-use super::fit::Fit;
 use super::identity::{Catalogue, Code, Confidence, Evidence, Identity};
 use super::marks::{Mark, MarkCache, Marks};
 use super::shapes::Shapes;
-use super::text::{TextKind, may_begin_text, may_begin_wide_text, measured_text, text_kind, wide_text};
+use super::text::{TextKind, may_begin_text, may_begin_wide_text, measured_text, shared_string, text_kind, wide_text};
 
 /// Allocations handed to a thread at once.
 const BATCH: u32 = 1 << 14;
@@ -61,8 +60,7 @@ pub(super) struct Ground<'a, 'i> {
     pub(super) memory: Memory<'a>,
     pub(super) target: Target,
     pub(super) marks: &'a Marks<'a, 'i>,
-    pub(super) fit: Fit,
-    texts: [Code; 5],
+    texts: [Code; 6],
     /// The first address of an allocation, and from there to the end of the last one.
     low: u64,
     range: u64,
@@ -87,13 +85,13 @@ impl<'a, 'i> Ground<'a, 'i> {
             memory: Memory::new(space),
             target: space.target(),
             marks,
-            fit: Fit::new(space.target().width.bytes() as u64),
             texts: [
                 text("text", Confidence::Likely),
                 text("text, short", Confidence::Possible),
                 text("text in a larger buffer", Confidence::Possible),
                 text("text behind its length", Confidence::Likely),
                 text("wide text", Confidence::Likely),
+                text("std::string body (copy-on-write)", Confidence::Likely),
             ],
             low,
             range,
@@ -116,7 +114,7 @@ impl<'a, 'i> Ground<'a, 'i> {
     }
 
     /// What an allocation says of itself.
-    pub(super) fn content<F: Form>(&self, bytes: &[u8], cache: &mut MarkCache) -> Code {
+    pub(super) fn content<F: Form>(&self, bytes: &[u8], rounding: Rounding, cache: &mut MarkCache) -> Code {
         let mut inside = Inside::default();
         for (at, word) in words::<F>(bytes) {
             if self.marks.may_mark(word) {
@@ -124,10 +122,10 @@ impl<'a, 'i> Ground<'a, 'i> {
                 inside.take(at as u64, word, mark);
             }
         }
-        self.conclude::<F>(bytes, &inside, cache)
+        self.conclude::<F>(bytes, rounding, &inside, cache)
     }
 
-    fn conclude<F: Form>(&self, bytes: &[u8], inside: &Inside, cache: &mut MarkCache) -> Code {
+    fn conclude<F: Form>(&self, bytes: &[u8], rounding: Rounding, inside: &Inside, cache: &mut MarkCache) -> Code {
         if let Some((word, code)) = inside.start {
             return match inside.is_row() {
                 true => self.marks.array(word, code, cache),
@@ -146,23 +144,27 @@ impl<'a, 'i> Ground<'a, 'i> {
                 false => self.marks.inner(first.word, first.code, first.offset, cache),
             };
         }
-        self.text(bytes)
+        self.text::<F>(bytes, rounding)
     }
 
-    fn text(&self, bytes: &[u8]) -> Code {
+    fn text<F: Form>(&self, bytes: &[u8], rounding: Rounding) -> Code {
         let kind = if may_begin_text(bytes) {
-            text_kind(bytes, self.fit)
+            // An address may well have bytes that are characters.
+            let is_address = |word: u64| self.may_point(word) || !self.memory.bytes_from(word).is_empty();
+            text_kind(bytes, rounding).filter(|kind| *kind != TextKind::Short || !is_address(F::read(bytes)))
         } else if may_begin_wide_text(bytes) {
             wide_text(bytes, self.target)
         } else {
             None
         };
-        match kind.or_else(|| measured_text(bytes, self.fit, self.target)) {
+        let measured = || measured_text(bytes, rounding, self.target);
+        match kind.or_else(measured).or_else(|| shared_string(bytes, rounding, self.target)) {
             Some(TextKind::Filling) => self.texts[0],
             Some(TextKind::Short) => self.texts[1],
             Some(TextKind::InBuffer) => self.texts[2],
             Some(TextKind::Measured) => self.texts[3],
             Some(TextKind::Wide) => self.texts[4],
+            Some(TextKind::Shared) => self.texts[5],
             None => Code::NONE,
         }
     }
@@ -172,12 +174,25 @@ impl<'a, 'i> Ground<'a, 'i> {
         let Mark::Trait { code, counted, size, align } = mark else { return None };
         let (id, usable) = self.used_at(pointer)?;
         let align = align.max(1);
-        if self.fit.is_for(size, usable) && pointer.is_multiple_of(align) {
-            return Some((id, code));
-        }
+        let rounding = self.table.rounding(id);
         let counts = (2 * self.marks.width()).checked_next_multiple_of(align)?;
         let with_counts = counts.checked_add(size)?.checked_next_multiple_of(align.max(self.marks.width()))?;
-        self.fit.is_for(with_counts, usable).then_some((id, counted))
+        let is_plain = rounding.is_for(size, usable) && pointer.is_multiple_of(align);
+        // Where sizes leave both open, the words in front tell: how many there are is small and never none.
+        if rounding.is_for(with_counts, usable) && self.begins_with_counts(pointer) {
+            return Some((id, counted));
+        }
+        is_plain.then_some((id, code))
+    }
+
+    /// Whether the counts of an `Arc` or `Rc` stand there: strong ones, and weak ones, of which there is always one.
+    fn begins_with_counts(&self, addr: u64) -> bool {
+        let bytes = self.memory.bytes_from(addr);
+        let count = |at: usize| self.target.word(bytes.get(at * self.target.width.bytes()..)?);
+        let most = 1 << 28;
+        let locked = if self.target.width.bytes() == 4 { u64::from(u32::MAX) } else { u64::MAX };
+        let (Some(strong), Some(weak)) = (count(0), count(1)) else { return false };
+        (1..most).contains(&strong) && ((1..most).contains(&weak) || weak == locked)
     }
 }
 
@@ -288,7 +303,7 @@ impl Thread<'_, '_, '_> {
             let bytes = bytes.get(..size).unwrap_or(bytes);
             let mut inside = Inside::default();
             self.words::<F>(address, bytes, Some(&mut inside));
-            let code = self.ground.conclude::<F>(bytes, &inside, &mut self.cache);
+            let code = self.ground.conclude::<F>(bytes, table.rounding(id), &inside, &mut self.cache);
             self.column.offer(id, code, &self.ground.marks.catalogue);
         }
     }

@@ -6,8 +6,7 @@
 //! not recognised.
 
 use crate::addr::Target;
-
-use super::fit::Fit;
+use crate::heap::Rounding;
 
 /// A shorter one is a number as likely.
 const LEAST_CHARACTERS: usize = 4;
@@ -31,6 +30,8 @@ pub(super) enum TextKind {
     Measured,
     /// Its characters have four bytes each.
     Wide,
+    /// It is a copy-on-write `std::string`'s.
+    Shared,
 }
 
 /// Whether no byte of the word is a control character: a quick test that nearly all words fail.
@@ -52,7 +53,7 @@ pub(super) fn may_begin_wide_text(bytes: &[u8]) -> bool {
 }
 
 /// The kind of text that begins an allocation with these bytes; `None` for no text.
-pub(super) fn text_kind(bytes: &[u8], fit: Fit) -> Option<TextKind> {
+pub(super) fn text_kind(bytes: &[u8], rounding: Rounding) -> Option<TextKind> {
     let head = bytes.get(..MOST_BYTES).unwrap_or(bytes);
     let end = memchr::memchr(0, head);
     let text = head.get(..end.unwrap_or(head.len()))?;
@@ -74,7 +75,7 @@ pub(super) fn text_kind(bytes: &[u8], fit: Fit) -> Option<TextKind> {
     if !is_text || length < LEAST_CHARACTERS {
         return None;
     }
-    let fills = end.is_some_and(|end| fit.is_for(end as u64 + 1, bytes.len() as u64));
+    let fills = end.is_some_and(|end| rounding.is_for(end as u64 + 1, bytes.len() as u64));
     if fills {
         return Some(if length >= SURE_CHARACTERS { TextKind::Filling } else { TextKind::Short });
     }
@@ -84,7 +85,7 @@ pub(super) fn text_kind(bytes: &[u8], fit: Fit) -> Option<TextKind> {
 /// The text behind a header that counts its bytes, and the zero byte behind it where it says: redis's strings
 /// (`sds.h`: length and capacity of 1, 2, 4 or 8 bytes each, packed, and a byte that says which), or a length of four or
 /// eight bytes alone.
-pub(super) fn measured_text(bytes: &[u8], fit: Fit, target: Target) -> Option<TextKind> {
+pub(super) fn measured_text(bytes: &[u8], rounding: Rounding, target: Target) -> Option<TextKind> {
     let byte = |at: usize| bytes.get(at).copied();
     let (header, length) = match (byte(2)?, byte(4)?, byte(8), byte(16)) {
         (1, ..) if byte(0)? <= byte(1)? => (3, u64::from(byte(0)?)),
@@ -100,8 +101,25 @@ pub(super) fn measured_text(bytes: &[u8], fit: Fit, target: Target) -> Option<Te
     let length = usize::try_from(length).ok().filter(|length| (SURE_CHARACTERS..MOST_BYTES).contains(length))?;
     let is_measured = memchr::memchr(0, text.get(..=length)?) == Some(length);
     // Without a capacity of its own, the text fills its allocation.
-    let fills = header % 4 != 0 || fit.is_for((header + length + 1) as u64, bytes.len() as u64);
+    let fills = header % 4 != 0 || rounding.is_for((header + length + 1) as u64, bytes.len() as u64);
     (is_measured && fills && is_text(std::str::from_utf8(text.get(..length)?).ok()?)).then_some(TextKind::Measured)
+}
+
+/// The text of a `std::string` of before C++11, which programs share until one writes (libstdc++'s
+/// `basic_string::_Rep`: length, capacity, references less one, then the characters and a zero).
+pub(super) fn shared_string(bytes: &[u8], rounding: Rounding, target: Target) -> Option<TextKind> {
+    let width = target.width.bytes();
+    let (length, capacity) = (target.word(bytes)?, target.word(bytes.get(width..)?)?);
+    let references = target.u32(bytes.get(2 * width..)?)? as i32;
+    let header = 3 * width as u64;
+    let fits = (1..1 << 40).contains(&capacity) && rounding.is_for(header + capacity + 1, bytes.len() as u64);
+    let length = usize::try_from(length).ok().filter(|length| (1..MOST_BYTES).contains(length))?;
+    if !fits || length as u64 > capacity || references < -1 {
+        return None;
+    }
+    let text = bytes.get(3 * width..)?;
+    let is_measured = memchr::memchr(0, text.get(..=length)?) == Some(length);
+    (is_measured && std::str::from_utf8(text.get(..length)?).is_ok()).then_some(TextKind::Shared)
 }
 
 /// Text of 4-byte characters (`wchar_t`) that ends with a zero.
@@ -124,14 +142,19 @@ fn plain_ascii(text: &[u8]) -> Option<bool> {
         letters += usize::from(byte.is_ascii_alphanumeric() || *byte == b' ');
         controls |= *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r') || *byte == 0x7f;
     }
-    (high < 0x80).then_some(!controls && letters * 2 >= text.len())
+    (high < 0x80).then_some(!controls && letters * 2 >= text.len() && !is_fill(text))
+}
+
+/// Whether one byte, or two in turn, are all that there is.
+fn is_fill(bytes: &[u8]) -> bool {
+    bytes.len() >= SURE_CHARACTERS && bytes.iter().zip(bytes.iter().skip(2)).all(|(a, b)| a == b)
 }
 
 /// Whether no character controls anything, and half of them are letters: fill patterns are no text.
 fn is_text(text: &str) -> bool {
     let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
     let letters = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ').count();
-    letters * 2 >= text.chars().count() && text.chars().all(is_plain)
+    letters * 2 >= text.chars().count() && text.chars().all(is_plain) && !is_fill(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -141,7 +164,7 @@ mod tests {
     fn kind(text: &[u8], size: usize) -> Option<TextKind> {
         let mut bytes = text.to_vec();
         bytes.resize(size, 0);
-        if may_begin_text(&bytes) { text_kind(&bytes, Fit::new(8)) } else { None }
+        if may_begin_text(&bytes) { text_kind(&bytes, Rounding::default()) } else { None }
     }
 
     #[test]
@@ -154,13 +177,19 @@ mod tests {
         assert_eq!(kind(b"abc", 24), None);
         assert_eq!(kind(b"\x01bcdefghijklmnop", 24), None);
         assert_eq!(kind(b"((((((((((((((((", 24), None);
-        assert_eq!(kind(&[b'x'; 5000], 5000), Some(TextKind::InBuffer));
+        assert_eq!(kind(&b"many words ".repeat(500), 5500), Some(TextKind::InBuffer));
+        // Patterns that memory is filled with.
+        assert_eq!(kind(&[b'x'; 5000], 5000), None);
+        assert_eq!(kind(&[b'3'; 599], 600), None);
+        assert_eq!(kind(&b"ab".repeat(20), 40), None);
         assert_eq!(kind(b"", 0), None);
     }
 
     #[test]
     fn ascii_is_judged_as_any_text_is() {
-        for text in ["plain text", "a\tb\r\n", "((((", "(((a", "((aa", "a\u{7f}bc", "a\u{1}bc", "    ", "größer"] {
+        for text in
+            ["plain text", "a\tb\r\n", "((((", "(((a", "((aa", "a\u{7f}bc", "a\u{1}bc", "    ", "aaaaaaaaaa", "größer"]
+        {
             let expected = if text.is_ascii() { Some(is_text(text)) } else { None };
             assert_eq!(plain_ascii(text.as_bytes()), expected, "{text:?}");
         }
@@ -171,7 +200,7 @@ mod tests {
         let measured = |front: &[u8], text: &str, size: usize| {
             let mut bytes = [front, text.as_bytes()].concat();
             bytes.resize(size, 0);
-            measured_text(&bytes, Fit::new(8), Target::LITTLE_8)
+            measured_text(&bytes, Rounding::default(), Target::LITTLE_8)
         };
         let text = "a value of so many characters, 40 in all";
         let kind = Some(TextKind::Measured);
@@ -187,6 +216,23 @@ mod tests {
         assert_eq!(measured(&[40, 0, 0, 0], text, 200), None);
         assert_eq!(measured(&[], "", 24), None);
         assert_eq!(measured(&[0; 16], "", 40), None);
+    }
+
+    #[test]
+    fn a_shared_string_proves_itself() {
+        let shared = |words: [u64; 3], text: &str, size: usize| {
+            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.extend(text.as_bytes());
+            bytes.resize(size, 0);
+            shared_string(&bytes, Rounding::default(), Target::LITTLE_8)
+        };
+        assert_eq!(shared([9, 12, 0], "some text", 40), Some(TextKind::Shared));
+        assert_eq!(shared([9, 12, u64::from(u32::MAX)], "some text", 40), Some(TextKind::Shared));
+        for (words, size) in
+            [([8, 12, 0], 40), ([0, 0, 0], 40), ([9, 8, 0], 40), ([9, 12, 0], 104), ([9, 12, 0x8000_0000], 40)]
+        {
+            assert_eq!(shared(words, "some text", size), None, "{words:?} {size}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::damage::DamageLog;
 use super::memory::{Reader, Words, with_words};
 use super::run::{Run, Runs};
 use super::table::{AllocationTable, AllocatorId};
-use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, MappedReport, Tally, Walk};
+use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, MappedReport, Rounding, Tally, Walk};
 
 use arena::Copy;
 use caches::Settled;
@@ -68,6 +68,10 @@ struct CopyWalk {
 impl Walk for GlibcWalk<'_> {
     fn copies(&self) -> usize {
         self.copies.len()
+    }
+
+    fn rounding(&self) -> Rounding {
+        Rounding::Chunks { width: self.image.target().width.bytes() as u8 }
     }
 
     fn walk(&mut self, first: AllocatorId, task: &Task) -> Vec<Run> {

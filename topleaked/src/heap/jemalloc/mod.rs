@@ -20,7 +20,7 @@ use super::memory::Reader;
 use super::parallel::in_parallel;
 use super::run::{Run, Runs};
 use super::table::{AllocationTable, AllocatorId, State};
-use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, MappedReport, Tally, Walk};
+use super::{Allocator, AllocatorReport, ArenaKind, ArenaReport, DamageKind, MappedReport, Rounding, Tally, Walk};
 
 use books::Books;
 use caches::{Caches, Settled};
@@ -74,6 +74,10 @@ struct Copy {
 impl Walk for JemallocWalk<'_> {
     fn copies(&self) -> usize {
         self.copies.len()
+    }
+
+    fn rounding(&self) -> Rounding {
+        Rounding::Classes
     }
 
     fn walk(&mut self, first: AllocatorId, task: &Task) -> Vec<Run> {

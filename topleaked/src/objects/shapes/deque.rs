@@ -4,6 +4,8 @@
 //! end, place in the map. libc++ (deque): the map as first, begin, end, capacity; then the number of the first element and
 //! the number of elements. A block of libc++ is 4096 bytes of elements, or 16 of them where they are large.
 
+use crate::heap::AllocId;
+
 use super::{Code, Confidence, Finder, Library, Row, Window, kind};
 
 const NAMES: &[(&str, Confidence)] =
@@ -45,8 +47,8 @@ fn try_gnu(finder: &Finder<'_, '_, '_>, window: &Window<'_>, codes: &[Code]) -> 
         return None;
     }
     let id = finder.made_for(map, map_end - map)?;
-    offer_blocks(finder, node, end_node.checked_add(finder.width())?, codes, &|usable| {
-        finder.ground.fit.is_for(block, usable)
+    offer_blocks(finder, node, end_node.checked_add(finder.width())?, codes, &|id, usable| {
+        finder.ground.table.rounding(id).is_for(block, usable)
     })?;
     finder.offer(id, *codes.first()?);
     Some(())
@@ -70,7 +72,7 @@ fn try_llvm(finder: &Finder<'_, '_, '_>, window: &Window<'_>, codes: &[Code]) ->
     }
     let id = finder.made_for(first, last.checked_sub(first)?)?;
     let (_, size) = finder.used_at(finder.word(begin)?)?;
-    let is_block = |usable: u64| usable > LLVM_BLOCK - LLVM_LARGE && usable.abs_diff(size) <= 2 * 16;
+    let is_block = |_, usable: u64| usable > LLVM_BLOCK - LLVM_LARGE && usable.abs_diff(size) <= 2 * 16;
     offer_blocks(finder, begin, end, codes, &is_block)?;
     finder.offer(id, *codes.first()?);
     Some(())
@@ -82,7 +84,7 @@ fn offer_blocks(
     from: u64,
     to: u64,
     codes: &[Code],
-    is_block: &dyn Fn(u64) -> bool,
+    is_block: &dyn Fn(AllocId, u64) -> bool,
 ) -> Option<()> {
     let count = to.checked_sub(from)? / finder.width();
     if !finder.may_walk(count) {
@@ -93,7 +95,7 @@ fn offer_blocks(
         for place in 0..count {
             let (id, usable) = finder.used_at(finder.word_at(from, place)?)?;
             match is_checked {
-                false if !is_block(usable) => return None,
+                false if !is_block(id, usable) => return None,
                 false => {}
                 true => finder.offer(id, code),
             }

@@ -16,7 +16,7 @@ mod vector;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::Target;
+use crate::addr::{ByteOrder, Target};
 use crate::graph::form::Form;
 use crate::heap::AllocId;
 use crate::image::{Image, MemoryKind};
@@ -171,8 +171,10 @@ fn kinds<F: Form>(ground: &Ground<'_, '_>, bytes: &[u8], at: usize, word: u64) -
     let most = if F::WIDTH == 4 { 1 << 30 } else { MOST_BYTES };
     let number = |word: u64| word < most;
     let flag = |holds: bool, flag: u32| if holds { flag } else { 0 };
-    let factor = f32::from_bits(next_4 as u32);
     let is_32 = F::WIDTH == 4;
+    // The first four bytes of the word.
+    let is_high = ground.target.order == ByteOrder::Big && !is_32;
+    let factor = f32::from_bits(if is_high { (next_4 >> 32) as u32 } else { next_4 as u32 });
     flag(before as u32 == 0 || !is_32 && before >> 32 == 0, kind::BEFORE_ZERO)
         | flag(points(before), kind::BEFORE_POINTER)
         | flag(number(before), kind::BEFORE_NUMBER)
@@ -269,7 +271,9 @@ impl Finder<'_, '_, '_> {
 
     /// The same where it can have been made for so many bytes.
     fn made_for(&self, addr: u64, requested: u64) -> Option<AllocId> {
-        self.used_at(addr).filter(|(_, usable)| self.ground.fit.is_for(requested, *usable)).map(|(id, _)| id)
+        self.used_at(addr)
+            .filter(|(id, usable)| self.ground.table.rounding(*id).is_for(requested, *usable))
+            .map(|(id, _)| id)
     }
 
     fn offer(&self, id: AllocId, code: Code) {

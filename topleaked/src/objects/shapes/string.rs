@@ -39,15 +39,25 @@ fn follow_gnu(finder: &Finder<'_, '_, '_>, window: &Window<'_>, codes: &[Code]) 
         return;
     }
     let Some((id, usable)) = finder.used_at(body) else { return };
+    let rounding = finder.ground.table.rounding(id);
     let requested = |size: u64| capacity.checked_add(1)?.checked_mul(size);
-    let fits = |size: u64| {
-        capacity >= GNU_LOCAL / size && requested(size).is_some_and(|bytes| finder.ground.fit.is_for(bytes, usable))
-    };
+    let fits =
+        |size: u64| capacity >= GNU_LOCAL / size && requested(size).is_some_and(|bytes| rounding.is_for(bytes, usable));
     if fits(1) {
-        offer_body(finder, id, (body, length), codes);
+        if !follows_rust(finder, window, length, |room| rounding.is_for(room, usable)) {
+            offer_body(finder, id, (body, length), codes);
+        }
     } else if let Some((size, place)) = WIDER.into_iter().find(|(size, _)| fits(*size)) {
         offer_wide(finder, id, (body, length), size, codes.get(place));
     }
+}
+
+/// Whether the words are those of Rust's `String`s in a row: capacity, pointer, length of one, whose capacity fits, and
+/// then of the next, whose capacity passes for this one's.
+fn follows_rust(finder: &Finder<'_, '_, '_>, window: &Window<'_>, length: u64, fits: impl Fn(u64) -> bool) -> bool {
+    let own = window.word(-1).is_some_and(|room| room >= length && fits(room));
+    let next = || finder.made_for(window.word(3)?, window.word(2)?);
+    own && next().is_some()
 }
 
 fn follow_llvm(finder: &Finder<'_, '_, '_>, window: &Window<'_>, codes: &[Code]) {
@@ -59,9 +69,10 @@ fn follow_llvm(finder: &Finder<'_, '_, '_>, window: &Window<'_>, codes: &[Code])
         return;
     }
     let Some((id, usable)) = finder.used_at(body) else { return };
+    let rounding = finder.ground.table.rounding(id);
     let fits = |size: u64| {
         let bytes = capacity.checked_mul(size);
-        bytes.is_some_and(|bytes| bytes % 8 == 0 && bytes >= local && finder.ground.fit.is_for(bytes, usable))
+        bytes.is_some_and(|bytes| bytes % 8 == 0 && bytes >= local && rounding.is_for(bytes, usable))
     };
     if fits(1) {
         offer_body(finder, id, (body, length), codes);

@@ -8,11 +8,6 @@ use super::plan::Plan;
 use super::scan::{holds, word};
 use super::{Form, SpreadGround};
 
-/// An allocator rounds a request up by less than this, in bytes: glibc by up to 31 where the rest is too small to be
-/// a chunk of its own.
-const ROUNDING: u64 = 32;
-/// Allocators with size classes round up by as much as a fifth: jemalloc, tcmalloc, mimalloc.
-const CLASSES: u64 = 5;
 /// Elements of a row that are looked at.
 const MOST_ELEMENTS: usize = 64;
 /// Pointers of one object that are looked at.
@@ -51,7 +46,8 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
     let bytes = ground.space.bytes_from(ground.table.address(id));
     let bytes = bytes.get(..usize::try_from(usable).ok()?).unwrap_or(bytes);
     let size = usize::try_from(plan.size).ok()?;
-    let rounded = |rest: u64| is_rounded(rest, usable);
+    let rounding = ground.table.rounding(id);
+    let rounded = |rest: u64| rounding.is_for(usable - rest, usable);
     if plan.tail.is_some() || (rounded(slack) && !(plan.is_row && slack >= plan.size)) {
         let words = look(ground, plans, bytes.get(..size)?, plan);
         return match words {
@@ -80,11 +76,6 @@ pub(super) fn fit(ground: &SpreadGround<'_>, plans: &[Plan], plan: &Plan, id: Al
     // The head of something larger.
     let words = look(ground, plans, bytes.get(..size)?, plan);
     (words.bad == 0).then_some(Fit { form: Form::One, doubtful: true, slack, shown: words.good > 0 })
-}
-
-/// Whether an allocator may have added so many bytes to what was asked for.
-pub(super) fn is_rounded(slack: u64, usable: u64) -> bool {
-    slack < ROUNDING || slack.saturating_mul(CLASSES) <= usable
 }
 
 /// Looks whether the words that would be pointers are.

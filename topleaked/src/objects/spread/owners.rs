@@ -8,7 +8,6 @@ use crate::heap::AllocId;
 use crate::types::Lead;
 
 use super::Proposal;
-use super::fit::is_rounded;
 use super::plan::Plan;
 use super::scan::{Scan, word};
 
@@ -59,7 +58,7 @@ impl Owners {
         let usable = table.usable_size(id);
         let fits = |at: &&u32| {
             let size = scan.plans.get(**at as usize).map_or(0, |plan| plan.size);
-            usable.checked_sub(size).is_some_and(|slack| is_rounded(slack, usable))
+            size > 0 && table.rounding(id).is_for(size, usable)
         };
         let mut holders = self.holders.get(plan).into_iter().flatten().filter(fits);
         if let (Some(only), None) = (holders.next(), holders.next()) {

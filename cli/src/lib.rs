@@ -23,6 +23,7 @@ pub mod means;
 pub mod output;
 pub mod sigbus;
 pub mod syntax;
+mod tagged;
 pub mod terminal;
 pub mod verbs;
 

@@ -6,6 +6,7 @@ use topleaked::session::Session;
 
 use crate::dump::Dump;
 use crate::means::Means;
+use crate::tagged::Tagged;
 use crate::{Exit, output, terminal};
 
 use super::{Example, Verb};
@@ -19,6 +20,8 @@ pub(super) struct ExplainVerb {
     /// The address, in hexadecimal; `0x` may be left out
     #[arg(value_name = "ADDR", value_parser = address)]
     address: Addr,
+    #[command(flatten)]
+    tagged: Tagged,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +48,7 @@ impl Verb for ExplainVerb {
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
-        let session = Session::new(&image, &options, &task);
+        let session = Session::new(&image, &options, &task).with_tags(self.tagged.tags());
         let explain = terminal::with_progress(&task, || Explain::new(&session, self.address))?;
         let diagnostics = session.diagnostics();
         let mut report = Report::new("explain", &self.dump.core, explain);

@@ -1,12 +1,12 @@
 //! `topleaked leaks`: what leaked, by type and by what was let go.
 
-use topleaked::graph::Tags;
 use topleaked::report::{Leaks, Report, parse_bytes};
 use topleaked::session::Session;
 
 use crate::dump::Dump;
 use crate::filter::Where;
 use crate::means::Means;
+use crate::tagged::Tagged;
 use crate::{Exit, output, terminal};
 
 use super::{Example, Verb};
@@ -28,9 +28,8 @@ pub(super) struct LeaksVerb {
     /// Ends with exit code 1 where at least so much leaked: bytes=1M, count=100
     #[arg(long, value_name = "LIMIT", value_parser = threshold)]
     fail_on: Option<Threshold>,
-    /// Pointers may carry tags: `low` in their lowest bits, `top` in their top byte, or `both`
-    #[arg(long, value_name = "WHERE", value_parser = tags)]
-    tagged: Option<Tags>,
+    #[command(flatten)]
+    tagged: Tagged,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -67,15 +66,6 @@ fn threshold(text: &str) -> Result<Threshold, String> {
     }
 }
 
-fn tags(text: &str) -> Result<Tags, String> {
-    match text {
-        "low" => Ok(Tags { low_bits: true, top_byte: false }),
-        "top" => Ok(Tags { low_bits: false, top_byte: true }),
-        "both" => Ok(Tags { low_bits: true, top_byte: true }),
-        _ => Err("tags are at `low`, `top` or `both`".to_owned()),
-    }
-}
-
 impl Verb for LeaksVerb {
     const NAME: &'static str = "leaks";
     const ABOUT: &'static str = "Finds allocations that nothing reaches, by type and by what was let go";
@@ -88,7 +78,7 @@ impl Verb for LeaksVerb {
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
-        let session = Session::new(&image, &options, &task).with_tags(self.tagged.unwrap_or_default());
+        let session = Session::new(&image, &options, &task).with_tags(self.tagged.tags());
         self.only.select(&session, |selection, doubts| {
             let leaks = terminal::with_progress(&task, || Leaks::new(&session, selection))?.show_all(self.all);
             let leaks = if self.addresses { leaks.with_addresses(&session, selection)? } else { leaks };

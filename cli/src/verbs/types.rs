@@ -6,6 +6,7 @@ use topleaked::session::Session;
 use crate::dump::Dump;
 use crate::filter::Where;
 use crate::means::Means;
+use crate::tagged::Tagged;
 use crate::{Exit, output, terminal};
 
 use super::{Example, Verb};
@@ -21,6 +22,11 @@ pub(super) struct TypesVerb {
     sort: TypesOrder,
     #[command(flatten)]
     only: Where,
+    /// Lists the address of each allocation that is counted
+    #[arg(long)]
+    addresses: bool,
+    #[command(flatten)]
+    tagged: Tagged,
     /// Shows every type and every size
     #[arg(long)]
     all: bool,
@@ -51,14 +57,15 @@ impl Verb for TypesVerb {
     fn run(self) -> anyhow::Result<Exit> {
         let (options, task) = (self.dump.options(), self.means.task());
         let image = self.dump.open(&options, &task)?;
-        let session = Session::new(&image, &options, &task);
-        let (answer, diagnostics) = self.only.select(&session, |selection, doubts| {
+        let session = Session::new(&image, &options, &task).with_tags(self.tagged.tags());
+        self.only.select(&session, |selection, doubts| {
             let answer = terminal::with_progress(&task, || TypesAnswer::new(&session, selection, self.sort))?;
-            Ok((answer, [session.diagnostics().as_slice(), doubts].concat()))
+            let answer = if self.addresses { answer.with_addresses(&session, selection)? } else { answer };
+            let diagnostics = [session.diagnostics().as_slice(), doubts].concat();
+            let mut report = Report::new(Self::NAME, &self.dump.core, answer.show_all(self.all));
+            report.complete = diagnostics.is_empty();
+            output::print_report(&report.with_diagnostics(diagnostics), self.json)
         })?;
-        let mut report = Report::new(Self::NAME, &self.dump.core, answer.show_all(self.all));
-        report.complete = diagnostics.is_empty();
-        output::print_report(&report.with_diagnostics(diagnostics), self.json)?;
         Ok(Exit::Answered)
     }
 }

@@ -1,9 +1,11 @@
 //! What leaked, by group, and by what was let go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::graph::Graph;
+use crate::addr::Span;
+use crate::graph::{Graph, References};
 use crate::heap::{AllocId, Count, Heap};
+use crate::objects::Evidence;
 use crate::task::Task;
 
 use super::groups::{ByKey, GroupKey, Grouping};
@@ -63,13 +65,15 @@ impl LeakSummary {
     pub fn build(
         heap: &Heap,
         graph: &Graph,
+        references: &References<'_>,
         grouping: &Grouping<'_>,
         selection: Option<Selection<'_>>,
         task: &Task,
     ) -> LeakSummary {
         let usage = Usage::build(heap, graph, grouping, selection, task);
         let mut summary = LeakSummary { usage, ..LeakSummary::default() };
-        summary.add_clusters(heap, graph, grouping, selection, task);
+        let crowns = Crowns { heap, graph, references, grouping };
+        summary.add_clusters(heap, graph, &crowns, selection, task);
         summary
     }
 
@@ -77,19 +81,21 @@ impl LeakSummary {
         &mut self,
         heap: &Heap,
         graph: &Graph,
-        grouping: &Grouping<'_>,
+        crowns: &Crowns<'_>,
         selection: Option<Selection<'_>>,
         task: &Task,
     ) {
+        let grouping = crowns.grouping;
         let sizes = graph.clusters.build_sizes(&heap.table, task);
         let heads = graph.clusters.heads();
         let parts = in_batches(heap, task, |batch, found: &mut Clusters| {
             for head in heads.iter_in(batch) {
+                let total = sizes.get(&heap.table, head);
+                let is_cycle = graph.clusters.cycles().contains(head);
+                let head = if is_cycle { crowns.find(head) } else { head };
                 if selection.is_some_and(|selected| !selected(head)) {
                     continue;
                 }
-                let total = sizes.get(&heap.table, head);
-                let is_cycle = graph.clusters.cycles().contains(head);
                 match is_cycle {
                     false => add(&mut found.unreferenced, heap.table.usable_size(head)),
                     true => add(&mut found.cycles, total.bytes),
@@ -186,5 +192,73 @@ trait MaxByBytes {
 impl MaxByBytes for Count {
     fn max_by_bytes(self, other: Count) -> Count {
         if (other.bytes, other.count) > (self.bytes, self.count) { other } else { self }
+    }
+}
+
+/// Of the members of a cycle the one that a person would call its head.
+struct Crowns<'a> {
+    heap: &'a Heap,
+    graph: &'a Graph,
+    references: &'a References<'a>,
+    grouping: &'a Grouping<'a>,
+}
+
+/// So many members of a cycle are looked at.
+const MOST_MEMBERS: usize = 512;
+
+impl Crowns<'_> {
+    /// A container that is let go is a cycle with its own nodes, of which some node is the head by its address. Its owner is
+    /// meant: what the nodes lead to, is no part of a container itself, and leads back to such a node.
+    fn find(&self, head: AllocId) -> AllocId {
+        if !self.is_part(head) {
+            return head;
+        }
+        let mut known = HashSet::from([head]);
+        let mut waiting = VecDeque::from([head]);
+        while let Some(member) = waiting.pop_front() {
+            let (mut owner, mut next) = (None, Vec::new());
+            self.each_of(member, head, |to| {
+                if self.is_part(to) {
+                    next.push(to);
+                } else if owner.is_none() && self.leads_to_part(to, head) {
+                    owner = Some(to);
+                }
+            });
+            if let Some(owner) = owner {
+                return owner;
+            }
+            for to in next {
+                if known.len() < MOST_MEMBERS && known.insert(to) {
+                    waiting.push_back(to);
+                }
+            }
+        }
+        head
+    }
+
+    fn leads_to_part(&self, from: AllocId, head: AllocId) -> bool {
+        let mut leads = false;
+        self.each_of(from, head, |to| leads |= self.grouping.key(to) == self.grouping.key(head) || self.is_part(to));
+        leads
+    }
+
+    /// Calls `visit` for each allocation of the cluster that `from` points at.
+    fn each_of(&self, from: AllocId, head: AllocId, mut visit: impl FnMut(AllocId)) {
+        let span = self.heap.table.span(from);
+        // An owner begins with what it owns; a large allocation is none.
+        let span = Span::with_size(span.start(), span.size_bytes().min(4096)).unwrap_or(span);
+        self.references.for_each_pointer(span, |_, pointer| {
+            let to = pointer.allocation;
+            if to != from && self.graph.clusters.head(to) == Some(head) {
+                visit(to);
+            }
+        });
+    }
+
+    /// Whether it is a node, a table or a body of a container.
+    fn is_part(&self, id: AllocId) -> bool {
+        self.grouping
+            .identity(self.grouping.key(id))
+            .is_some_and(|identity| identity.evidence == Evidence::Container || identity.name.starts_with("std::_"))
     }
 }

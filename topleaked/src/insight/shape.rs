@@ -37,7 +37,7 @@ pub struct ShapeChild {
 }
 
 impl Shape {
-    /// Follows the cluster of `head` through memory.
+    /// Follows the cluster that `head` belongs to through memory, from there on.
     pub fn find(
         heap: &Heap,
         graph: &Graph,
@@ -45,6 +45,7 @@ impl Shape {
         grouping: &Grouping<'_>,
         head: AllocId,
     ) -> Shape {
+        let owner = graph.clusters.head(head);
         // Level by level, so that each allocation hangs where it is nearest to the head.
         let mut nodes = vec![Node { id: head, children: Vec::new(), cut: false }];
         let mut known = HashSet::from([head]);
@@ -58,7 +59,7 @@ impl Shape {
                 let start = heap.table.address(id);
                 references.for_each_pointer(heap.table.span(id), |at, pointer| {
                     let to = pointer.allocation;
-                    if graph.clusters.head(to) != Some(head) || known.contains(&to) {
+                    if graph.clusters.head(to) != owner || known.contains(&to) {
                         return;
                     }
                     if depth == DEEPEST || known.len() >= MOST_ALLOCATIONS {

@@ -517,7 +517,7 @@ impl HeapAnswer {
         }
         writeln!(out)?;
         table.write(out, look)?;
-        left_out_line(out, "arenas", &left_out)?;
+        left_out_line(out, "arena", &left_out)?;
         if self.unknown_bytes < UNKNOWN_SHOWN {
             return Ok(());
         }
@@ -543,9 +543,8 @@ impl HeapAnswer {
             let size = if row.size == row.size_most {
                 row.size.to_string()
             } else {
-                format!("{} to {}", Bytes(row.size.next_power_of_two() / 2 * 2), Bytes(row.size_most + 1))
+                format!("{} to {}", Bytes(1 << row.size.max(1).ilog2()), Bytes(row.size_most + 1))
             };
-            let size = if row.size == EXACT_SIZES + 1 { format!("up to {}", Bytes(row.size_most + 1)) } else { size };
             table.row([
                 size,
                 Grouped(row.used.count).to_string(),
@@ -557,7 +556,7 @@ impl HeapAnswer {
         writeln!(out)?;
         table.write(out, look)?;
         let left: Vec<u64> = rows.iter().skip(self.shown()).map(|row| row.used.bytes + row.free.bytes).collect();
-        left_out_line(out, "sizes", &left)
+        left_out_line(out, "size", &left)
     }
 
     fn write_fragmentation(&self, out: &mut dyn io::Write, look: &Look) -> io::Result<()> {
@@ -618,5 +617,6 @@ fn left_out_line(out: &mut dyn io::Write, what: &str, left_out: &[u64]) -> io::R
         return Ok(());
     }
     let bytes = left_out.iter().sum();
-    writeln!(out, "… {} more {what}, {}", Grouped(left_out.len() as u64), Bytes(bytes))
+    let plural = if left_out.len() == 1 { "" } else { "s" };
+    writeln!(out, "… {} more {what}{plural}, {}", Grouped(left_out.len() as u64), Bytes(bytes))
 }

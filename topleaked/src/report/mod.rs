@@ -25,6 +25,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod addresses;
 mod amounts;
 mod explain;
 mod fields;

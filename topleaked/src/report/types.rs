@@ -9,6 +9,7 @@ use crate::insight::{Grouping, Selection, Usage};
 use crate::objects::Evidence;
 use crate::session::Session;
 
+use super::addresses::Addresses;
 use super::leaks::heap_total;
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
 use super::unwalked::{UnwalkedRow, unwalked_rows, write_unwalked_line};
@@ -30,7 +31,7 @@ pub enum TypesOrder {
 
 /// The answer of `types`.
 #[derive(Debug, Serialize)]
-pub struct TypesAnswer {
+pub struct TypesAnswer<'s> {
     /// What is counted: all used allocations, or those that were selected.
     used: CountRow,
     leaked: CountRow,
@@ -46,6 +47,8 @@ pub struct TypesAnswer {
     unidentified: Vec<SizeRow>,
     /// Allocators whose blocks are not among them.
     unwalked: Vec<UnwalkedRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<Addresses<'s>>,
     #[serde(skip)]
     is_selected: bool,
     #[serde(skip)]
@@ -54,7 +57,7 @@ pub struct TypesAnswer {
     all: bool,
 }
 
-impl TypesAnswer {
+impl<'s> TypesAnswer<'s> {
     /// Counts the used allocations that are selected, or all, by type.
     ///
     /// # Errors
@@ -63,7 +66,7 @@ impl TypesAnswer {
         session: &Session<'_>,
         selection: Option<Selection<'_>>,
         order: TypesOrder,
-    ) -> Result<TypesAnswer, HeapError> {
+    ) -> Result<TypesAnswer<'s>, HeapError> {
         let (heap, graph, objects) = (session.heap()?, session.graph()?, session.objects()?);
         heap.require_walked()?;
         let grouping = Grouping::new(objects, &heap.table);
@@ -95,20 +98,34 @@ impl TypesAnswer {
             types,
             unidentified,
             unwalked: unwalked_rows(heap),
+            addresses: None,
             is_selected: selection.is_some(),
             order,
             all: false,
         })
     }
 
+    /// The same with the address of each allocation that is counted.
+    ///
+    /// # Errors
+    /// As [`TypesAnswer::new`].
+    pub fn with_addresses(
+        mut self,
+        session: &'s Session<'_>,
+        selection: Option<Selection<'s>>,
+    ) -> Result<TypesAnswer<'s>, HeapError> {
+        self.addresses = Some(Addresses { heap: session.heap()?, leaked_of: None, selection });
+        Ok(self)
+    }
+
     /// Whether people are shown every row.
     #[must_use]
-    pub fn show_all(self, all: bool) -> TypesAnswer {
+    pub fn show_all(self, all: bool) -> TypesAnswer<'s> {
         TypesAnswer { all, ..self }
     }
 }
 
-impl Answer for TypesAnswer {
+impl Answer for TypesAnswer<'_> {
     fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
         if self.used.count == 0 {
             return match (self.is_selected, self.heap.count) {
@@ -139,18 +156,24 @@ impl Answer for TypesAnswer {
             let mut table = self.table("size");
             for row in self.unidentified.iter().take(shown) {
                 let used = CountRow { count: row.count, bytes: row.bytes };
-                self.add_row(&mut table, used, [row.leaked, row.possibly_leaked, row.live], row.label());
+                self.add_row(
+                    &mut table,
+                    used,
+                    [row.leaked, row.possibly_leaked, row.live],
+                    format!("{} bytes", Grouped(row.size)),
+                );
             }
             writeln!(out, "In use, of no known type, by size\n")?;
             table.write(out, look)?;
             self.write_rest(out, "size", self.unidentified.iter().skip(shown).map(|row| row.bytes))?;
             writeln!(out)?;
         }
-        self.write_closing(out)
+        self.write_closing(out)?;
+        self.addresses.as_ref().map_or(Ok(()), |addresses| addresses.write(out))
     }
 }
 
-impl TypesAnswer {
+impl TypesAnswer<'_> {
     fn table(&self, what: &'static str) -> Table {
         Table::new(&[
             Column::number("count"),

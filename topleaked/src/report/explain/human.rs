@@ -54,7 +54,14 @@ impl Explain {
         }
         for row in &self.neighbours {
             let side = if row.address.0 <= self.address.0 { "behind" } else { "in front of" };
-            writeln!(out, "  {side} a {} allocation of {} bytes at {}", row.state, Grouped(row.size), row.address)?;
+            let article = if row.state.starts_with('i') { "an" } else { "a" };
+            writeln!(
+                out,
+                "  {side} {article} {} allocation of {} bytes at {}",
+                row.state,
+                Grouped(row.size),
+                row.address
+            )?;
         }
         Ok(())
     }

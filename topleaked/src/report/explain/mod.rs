@@ -10,7 +10,7 @@ use crate::addr::{Addr, ByteOrder, Span, Target, Width};
 use crate::graph::{Holder, Path, Reachability, RootMemory, Step};
 use crate::heap::{AllocId, Heap, HeapError, State};
 use crate::image::{Content, MemoryKind, MissingReason};
-use crate::objects::Glance;
+use crate::objects::{Glance, Identity, Objects};
 use crate::session::Session;
 use crate::types::Vtables;
 
@@ -24,6 +24,9 @@ const EXAMPLES: usize = 64;
 const MOST_WORDS: u64 = 64;
 /// Numbers below this are no pointers: the system maps nothing there.
 pub(super) const SMALL: u64 = 0x10000;
+/// In a heap of at most so many allocations all are identified for one question, which takes a second or two; in a larger
+/// one each says what it can by itself.
+const MOST_IDENTIFIED: usize = 4 << 20;
 /// Around an address that is in no allocation, so many words are shown.
 const WORDS_AROUND: u64 = 8;
 
@@ -204,7 +207,10 @@ impl Explain {
         let context = Context {
             session,
             heap,
-            objects: Glance::new(session.image(), session.vtables(), &heap.table),
+            objects: match heap.table.len() {
+                0..=MOST_IDENTIFIED => Known::All(session.objects()?),
+                _ => Known::Alone(Box::new(Glance::new(session.image(), session.vtables(), &heap.table))),
+            },
             vtables: session.vtables(),
         };
         let mut explain = Explain {
@@ -363,10 +369,27 @@ fn covers(spans: &[Span], addr: Addr) -> bool {
     spans.get(at).is_some_and(|span| span.contains(addr))
 }
 
+/// What is known of allocations.
+enum Known<'s, 'i> {
+    /// As much as `types` and `leaks` know.
+    All(&'s Objects),
+    /// What each shows alone.
+    Alone(Box<Glance<'s, 'i>>),
+}
+
+impl Known<'_, '_> {
+    fn identity(&self, id: AllocId) -> Option<Identity> {
+        match self {
+            Known::All(objects) => objects.of(id).map(|identity| objects.identity(identity).clone()),
+            Known::Alone(glance) => glance.identity(id),
+        }
+    }
+}
+
 struct Context<'s, 'i> {
     session: &'s Session<'i>,
     heap: &'s Heap,
-    objects: Glance<'s, 'i>,
+    objects: Known<'s, 'i>,
     vtables: Vtables<'s, 'i>,
 }
 

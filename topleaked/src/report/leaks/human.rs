@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use crate::report::unwalked::write_unwalked_line;
 use crate::report::{Answer, Bytes, Column, Grouped, Look, SafeText, Share, Table};
 
-use super::{ClusterTypeRow, CountRow, Leaks, ShapeRow};
+use super::{ClusterTypeRow, CountRow, Leaks, MUCH_BYTES, ShapeRow};
 
 /// So many rows are shown unless all are asked for.
 const SHOWN: usize = 15;
-/// So many kinds of clusters are drawn.
+/// So many kinds of clusters are drawn, and so many lines of each.
 const DRAWN: usize = 8;
+const MOST_LINES: usize = 12;
 
 impl Answer for Leaks<'_> {
     fn write_human(&self, out: &mut dyn Write, look: &Look) -> io::Result<()> {
@@ -22,13 +23,7 @@ impl Answer for Leaks<'_> {
             self.write_nothing_leaked(out)?;
         }
         self.write_closing(out)?;
-        if let Some(addresses) = &self.addresses {
-            writeln!(out)?;
-            for address in addresses.iter() {
-                writeln!(out, "{address}")?;
-            }
-        }
-        Ok(())
+        self.addresses.as_ref().map_or(Ok(()), |addresses| addresses.write(out))
     }
 }
 
@@ -103,7 +98,7 @@ impl Leaks<'_> {
         for row in drawn.take(DRAWN) {
             let Some(typical) = &row.typical else { continue };
             writeln!(out, "\nTypical, at {}:", typical.head)?;
-            write_shape(out, &typical.shape, "  ")?;
+            write_shape(out, &typical.shape)?;
         }
         Ok(())
     }
@@ -127,13 +122,21 @@ impl Leaks<'_> {
                 (Some(name), _) => SafeText::from(name.as_str()).to_string(),
                 (None, size) => format!("allocations of {} bytes", Grouped(size.unwrap_or(0))),
             };
+            let example = row.example.map_or_else(|| "ADDR".to_owned(), |example| example.to_string());
             writeln!(
                 out,
-                "{name} fill {} of the heap ({}, {}): if that is too many, something still holds them.\n\
-                 `topleaked types CORE` counts all types, `topleaked explain CORE ADDR` says who holds one.",
+                "{} of what is in use ({}, {}) is {name}: if that is too much, something still holds it.\n\
+                 `topleaked types CORE` counts all types, `topleaked explain CORE {example}` says who holds one of them.",
                 Share { part: row.bytes, whole: self.used.bytes },
                 Grouped(row.count),
                 Bytes(row.bytes),
+            )?;
+        }
+        if self.heap.is_none() && self.stays_free >= MUCH_BYTES.max(self.used.bytes) {
+            writeln!(
+                out,
+                "{} of the heap are free and stay with the process, more than is in use: `topleaked heap CORE` says why.",
+                Bytes(self.stays_free)
             )?;
         }
         Ok(())
@@ -148,7 +151,8 @@ impl Leaks<'_> {
         if self.cycles.count > 0 {
             writeln!(
                 out,
-                "{} of the clusters are held together by a cycle of references alone.",
+                "{} of the clusters are rings whose members refer to each other: containers that know their owner, pointers back \
+                 to a parent, shared pointers in a cycle.",
                 Grouped(self.cycles.count)
             )?;
         }
@@ -163,6 +167,7 @@ impl Leaks<'_> {
         let words: Vec<String> = words.collect();
         if !words.is_empty() {
             writeln!(out, "Possibly leaked: {}.", words.join(", "))?;
+            writeln!(out, "`topleaked types CORE --where possibly-leaked` says what they are.")?;
         }
         let roots: Vec<String> = (self.roots.iter())
             .filter(|row| row.references > 0)
@@ -198,21 +203,33 @@ fn head_name(row: &ClusterTypeRow) -> String {
     }
 }
 
-fn write_shape(out: &mut dyn Write, shape: &ShapeRow, indent: &str) -> io::Result<()> {
-    writeln!(out, "{indent}{}", shape_name(shape))?;
-    write_children(out, shape, indent)
+/// Draws the tree, of which people want the first levels.
+fn write_shape(out: &mut dyn Write, shape: &ShapeRow) -> io::Result<()> {
+    writeln!(out, "  {}", shape_name(shape))?;
+    let mut lines = Vec::new();
+    draw_children(&mut lines, shape, "  ");
+    let more = lines.len().saturating_sub(MOST_LINES);
+    // One line more is no longer than to say so.
+    let shown = if more > 1 { MOST_LINES } else { lines.len() };
+    lines.iter().take(shown).try_for_each(|line| writeln!(out, "{line}"))?;
+    if more > 1 { writeln!(out, "  … {more} more lines") } else { Ok(()) }
 }
 
-fn write_children(out: &mut dyn Write, shape: &ShapeRow, indent: &str) -> io::Result<()> {
+fn draw_children(lines: &mut Vec<String>, shape: &ShapeRow, indent: &str) {
     for child in &shape.children {
         let times = if child.count > 1 { format!("{} × ", Grouped(child.count)) } else { String::new() };
-        writeln!(out, "{indent}└ +{:#x} → {times}{}", child.offset, shape_name(&child.shape))?;
-        write_children(out, &child.shape, &format!("{indent}  "))?;
+        // A chain or a tree of its own kind goes on as it began.
+        let is_same = child.shape.type_name == shape.type_name && child.shape.size == shape.size;
+        let goes_on = is_same && !child.shape.children.is_empty();
+        let rest = if goes_on { ", and so on" } else { "" };
+        lines.push(format!("{indent}└ +{:#x} → {times}{}{rest}", child.offset, shape_name(&child.shape)));
+        if !goes_on {
+            draw_children(lines, &child.shape, &format!("{indent}  "));
+        }
     }
     if shape.cut {
-        writeln!(out, "{indent}└ …")?;
+        lines.push(format!("{indent}└ …"));
     }
-    Ok(())
 }
 
 fn shape_name(shape: &ShapeRow) -> String {

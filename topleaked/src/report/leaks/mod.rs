@@ -2,16 +2,15 @@
 
 mod human;
 
-use std::fmt;
+use serde::Serialize;
 
-use serde::{Serialize, Serializer};
-
-use crate::graph::{Graph, RootKind};
-use crate::heap::{AllocId, Heap, HeapError};
+use crate::graph::RootKind;
+use crate::heap::{AllocId, Heap, HeapError, State};
 use crate::insight::{GroupKey, Grouping, LeakSummary, Selection, Shape, Usage};
 use crate::session::Session;
 
 use super::Hex;
+use super::addresses::Addresses;
 use super::type_rows::{CountRow, PossiblyRow, SizeRow, TypeRow, type_rows};
 use super::unwalked::{UnwalkedRow, unwalked_rows};
 
@@ -47,6 +46,9 @@ pub struct Leaks<'s> {
     /// What fills the heap where nothing leaked.
     #[serde(skip_serializing_if = "Option::is_none")]
     dominant: Option<DominantRow>,
+    /// Free bytes of the heap that do not go back to the system.
+    #[serde(skip)]
+    stays_free: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     addresses: Option<Addresses<'s>>,
     /// All used allocations, where the answer is about a part of them.
@@ -123,36 +125,9 @@ struct DominantRow {
     size: Option<u64>,
     count: u64,
     bytes: u64,
-}
-
-/// The addresses of the leaked allocations.
-struct Addresses<'s> {
-    heap: &'s Heap,
-    graph: &'s Graph,
-    selection: Option<Selection<'s>>,
-}
-
-impl fmt::Debug for Addresses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl Addresses<'_> {
-    fn iter(&self) -> impl Iterator<Item = Hex> + '_ {
-        self.graph
-            .marks
-            .leaked
-            .iter()
-            .filter(|id| self.selection.is_none_or(|selected| selected(*id)))
-            .map(|id| Hex::from(self.heap.table.address(id)))
-    }
-}
-
-impl Serialize for Addresses<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
-    }
+    /// One of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<Hex>,
 }
 
 impl<'s> Leaks<'s> {
@@ -164,8 +139,8 @@ impl<'s> Leaks<'s> {
         let (heap, graph) = (session.heap()?, session.graph()?);
         heap.require_walked()?;
         let grouping = Grouping::new(session.objects()?, &heap.table);
-        let summary = LeakSummary::build(heap, graph, &grouping, selection, session.task());
         let references = session.references()?;
+        let summary = LeakSummary::build(heap, graph, &references, &grouping, selection, session.task());
         let usage = &summary.usage;
         let mut leaked: Vec<_> = usage.groups.iter().filter(|(_, counts)| counts.leaked.count > 0).collect();
         leaked.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.leaked.bytes));
@@ -211,7 +186,8 @@ impl<'s> Leaks<'s> {
             cluster_types,
             roots: roots.map(|(kind, references)| RootRow { kind: kind.name(), references }).collect(),
             unwalked: unwalked_rows(heap),
-            dominant: if usage.total.leaked.count == 0 { dominant(usage, &grouping) } else { None },
+            dominant: if usage.total.leaked.count == 0 { dominant(heap, usage, &grouping) } else { None },
+            stays_free: stays_free(heap),
             addresses: None,
             heap: selection.map(|_| heap_total(heap)),
             all: false,
@@ -227,7 +203,7 @@ impl<'s> Leaks<'s> {
         session: &'s Session<'_>,
         selection: Option<Selection<'s>>,
     ) -> Result<Leaks<'s>, HeapError> {
-        self.addresses = Some(Addresses { heap: session.heap()?, graph: session.graph()?, selection });
+        self.addresses = Some(Addresses { heap: session.heap()?, leaked_of: Some(session.graph()?), selection });
         Ok(self)
     }
 
@@ -270,7 +246,7 @@ pub(super) fn heap_total(heap: &Heap) -> CountRow {
 }
 
 /// The type that fills a third of the heap or more, where that is much.
-fn dominant(usage: &Usage, grouping: &Grouping<'_>) -> Option<DominantRow> {
+fn dominant(heap: &Heap, usage: &Usage, grouping: &Grouping<'_>) -> Option<DominantRow> {
     let (key, counts) = usage.groups.first()?;
     let used = counts.used();
     let fills = used.bytes >= MUCH_BYTES && used.bytes >= usage.total.used().bytes / 3;
@@ -279,7 +255,16 @@ fn dominant(usage: &Usage, grouping: &Grouping<'_>) -> Option<DominantRow> {
         size: size_of(*key),
         count: used.count,
         bytes: used.bytes,
+        example: (heap.table.ids())
+            .find(|id| heap.table.state(*id).is_used() && grouping.key(*id) == *key)
+            .map(|id| heap.table.address(id).into()),
     })
+}
+
+/// Free memory that the process keeps, in bytes.
+fn stays_free(heap: &Heap) -> u64 {
+    let tallies = heap.allocators.iter().map(|allocator| allocator.tally());
+    tallies.map(|tally| tally.free().bytes.saturating_sub(tally.state(State::Top).bytes)).sum()
 }
 
 fn shape_row(shape: Shape, grouping: &Grouping<'_>) -> ShapeRow {

@@ -8,7 +8,9 @@ use super::super::{Grouped, Hex};
 use super::safe;
 use crate::types::MOST_TEXT_BYTES;
 
-/// A value is shown whole up to so many letters.
+/// What is no text but a name, a type with its address, is shown whole up to so many letters.
+const LONGEST_NAME: usize = 200;
+/// A text is shown whole up to so many letters.
 const LONGEST_SHOWN: usize = 60;
 /// Letters of a longer one.
 const CUT_TO: usize = 48;
@@ -247,11 +249,13 @@ fn shown(meaning: &Meaning) -> String {
 /// A value for a line of words: of a long text its beginning, and how long it is.
 pub(super) fn cut(text: &str) -> String {
     let letters = text.chars().count();
-    if letters <= LONGEST_SHOWN {
+    let is_text = text.starts_with('"');
+    let (longest, cut_to) = if is_text { (LONGEST_SHOWN, CUT_TO) } else { (LONGEST_NAME, LONGEST_NAME - 1) };
+    if letters <= longest {
         return text.to_owned();
     }
-    let start: String = text.chars().take(CUT_TO).collect();
-    match (text.starts_with('"'), letters.saturating_sub(2)) {
+    let start: String = text.chars().take(cut_to).collect();
+    match (is_text, letters.saturating_sub(2)) {
         // Longer ones are not read to their end.
         (true, letters) if letters >= MOST_TEXT_BYTES => format!("{start}…\" ({MOST_TEXT_BYTES} letters at least)"),
         (true, letters) => format!("{start}…\" ({letters} letters)"),

@@ -38,11 +38,13 @@ fn check(case: u32, member: &str, said: &str) {
     assert_eq!((&first["name"], &first["significant"]), (&member.into(), &true.into()), "{text}");
     assert!(text.contains(&format!("leaked have {said}")), "no {said}: {text}");
     assert!(!text.contains("No member"), "{text}");
+    let detail = result["members"].as_array().unwrap().iter().find(|member| member["name"] == "detail");
+    assert_eq!(detail.unwrap()["significant"], false, "{text}");
 }
 
 #[test]
 fn a_bit_of_a_word_of_flags_tells() {
-    check(1, "flags & 0x40", "flags & 0x40 = set (3.");
+    check(1, "flags & 0x40", "flags & 0x40 = set (");
 }
 
 #[test]

@@ -8,9 +8,11 @@
 enum { BIT = 1, SHARD, USER, TRIES, LACK, BURST, PORT };
 enum state { IDLE, ACTIVE, DRAINING, CLOSING };
 struct shard { uint64_t number, load; struct shard *next; };
+struct detail { uint64_t bytes, packets; };
 struct session {
     struct session *prev;
     struct shard *shard;
+    struct detail *detail;
     void (*done)(struct session *);
     enum state state;
     uint32_t flags;
@@ -39,6 +41,8 @@ static void *volatile last;
 static void fill_in(struct session *session, int leaks, int i) {
     session->done = below(2) ? done_a : done_b;
     session->shard = shards[below(64)];
+    // What a leaked one owns has no type either: that tells nothing.
+    session->detail = below(3) ? calloc(1, sizeof *session->detail) : NULL;
     session->state = below(4);
     session->flags = below(1 << 16) & ~0x40u;
     session->tries = below(6);

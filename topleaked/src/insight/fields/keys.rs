@@ -41,6 +41,8 @@ pub(super) enum Key {
     Sized(u64),
     /// This number, of a member with 128 bits.
     Number(i128),
+    /// An allocation.
+    Allocated,
     /// These bytes.
     Text(Vec<u8>),
     /// Bytes that begin so.
@@ -83,6 +85,7 @@ impl Key {
             Key::Typed(identity) => part.type_of(*identity),
             Key::Sized(size) => Meaning::Allocation(*size),
             Key::Number(number) => Meaning::Text(number.to_string()),
+            Key::Allocated => Meaning::AnyAllocation,
             Key::Text(bytes) if quoted => Meaning::Text(format!("\"{}\"", String::from_utf8_lossy(bytes))),
             Key::Text(bytes) => Meaning::Text(bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()),
             Key::Prefix(bytes) => Meaning::Prefix(String::from_utf8_lossy(bytes).into_owned()),
@@ -125,6 +128,7 @@ pub(super) struct KeyBook {
     implausible: u32,
     elsewhere: u32,
     nowhere: u32,
+    allocated: u32,
 }
 
 /// The id of what no sample held.
@@ -282,6 +286,7 @@ impl KeyBook {
             implausible: OTHER_ID,
             elsewhere: OTHER_ID,
             nowhere: OTHER_ID,
+            allocated: OTHER_ID,
         };
         for (key, id) in keys.take(MOST_KEYS) {
             match key {
@@ -291,6 +296,7 @@ impl KeyBook {
                 Key::Other => {}
                 Key::Elsewhere => book.elsewhere = id,
                 Key::Nowhere => book.nowhere = id,
+                Key::Allocated => book.allocated = id,
                 Key::Place(addr) => drop(book.places.insert(*addr, id)),
                 Key::Typed(identity) => {
                     let place = *identity as usize;
@@ -331,6 +337,7 @@ impl KeyBook {
             Key::Typed(identity) => self.types.get(identity as usize).copied().unwrap_or(OTHER_ID),
             Key::Sized(size) => self.sizes.get(&size).copied().unwrap_or(OTHER_ID),
             Key::Nowhere => self.nowhere,
+            Key::Allocated => self.allocated,
             _ => self.elsewhere,
         }
     }

@@ -74,6 +74,8 @@ pub enum Meaning {
     Object(String),
     /// Pointers to allocations of no known type that have so many usable bytes.
     Allocation(u64),
+    /// Pointers to allocations.
+    AnyAllocation,
     /// Pointers to somewhere else.
     Elsewhere,
     /// No addresses: numbers where a pointer could be.
@@ -163,6 +165,9 @@ pub struct FieldsQuestion<'a> {
     pub places: &'a MemberPlaces,
     /// The types by which the members are read; `None` where they were inferred.
     pub types: Option<&'a Types>,
+    /// Some of the objects are known by their likeness alone. What such a one points at may have no type for want of a typed
+    /// pointer: allocations count as one kind of target.
+    pub alike: bool,
     /// Names for what members point to.
     pub names: Names<'a>,
 }
@@ -371,7 +376,7 @@ impl<'a> Study<'a> {
     fn is_of_process(&self, column: &Column, counted: &sweep::Counted, assessment: &Assessment) -> bool {
         let apart = assessment.counts.iter().all(|count| count.suspects == 0 || count.reference == 0);
         let large =
-            counted.extent.is_some_and(|(least, _)| column.sources.first().is_some_and(|of| of.is_large(least)));
+            counted.extent.is_some_and(|(_, greatest)| column.sources.first().is_some_and(|of| of.is_large(greatest)));
         let unique = column.binning.distinct() * 10 > self.sample_suspect.len() * 9;
         self.parts.len() > 1 && matches!(column.class, Class::Ordered(_)) && (apart && large || unique)
     }

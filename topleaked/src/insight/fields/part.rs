@@ -21,6 +21,7 @@ pub(super) struct Part<'a> {
     pub(super) objects: &'a [AllocId],
     pub(super) suspect: &'a [bool],
     pub(super) types: Option<&'a Types>,
+    alike: bool,
 }
 
 /// Names for places of one dump.
@@ -46,6 +47,7 @@ impl<'a> Part<'a> {
             objects: question.objects,
             suspect: question.suspect,
             types: question.types,
+            alike: question.alike,
         }
     }
 
@@ -55,7 +57,8 @@ impl<'a> Part<'a> {
         let Some((id, _)) = self.table.find(addr) else {
             return if self.image.space().find_segment(addr).is_some() { Key::Elsewhere } else { Key::Nowhere };
         };
-        match self.known.of(id) {
+        match self.known.of(id).filter(|_| !self.alike) {
+            None if self.alike => Key::Allocated,
             Some(identity) => Key::Typed(identity.0),
             None => Key::Sized(self.table.usable_size(id)),
         }
@@ -75,11 +78,10 @@ impl<'a> Part<'a> {
         if name.is_none() && by_name_only {
             return self.target_of(addr).meaning(self, names, true, true);
         }
-        let object = match (&name, self.target_of(addr)) {
-            (None, Key::Typed(identity)) => {
-                self.known.identities().get(identity as usize).map(|identity| identity.name.clone())
-            }
-            _ => None,
+        let identity = || self.known.of(self.table.find(addr)?.0);
+        let object = match name {
+            None => identity().and_then(|id| self.known.identities().get(id.0 as usize)).map(|of| of.name.clone()),
+            Some(_) => None,
         };
         Meaning::Place { address: (!by_name_only).then_some(addr), name, object }
     }

@@ -169,7 +169,7 @@ impl Fields {
         }
         let older = self.labels(&|member| member.significant && member.age_like);
         if !older.is_empty() {
-            writeln!(out, "\nages, no causes (they follow the order of addresses): {older}")?;
+            writeln!(out, "\nages, no causes (they grow with time): {older}")?;
             for member in self.members.iter().filter(|member| member.significant && member.age_like).take(1) {
                 self.write_sentence(out, member)?;
             }

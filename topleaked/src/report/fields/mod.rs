@@ -415,6 +415,7 @@ fn usual(session: &Session<'_>, but: &str, names: Names<'_>) -> Result<Usual, Fi
         known,
         places,
         types: None,
+        alike: false,
         names,
     });
     Ok(Usual::measure(&questions.collect::<Vec<_>>()))

@@ -185,6 +185,7 @@ impl Picked {
             known: session.objects()?,
             places: &self.places,
             types: self.layout.as_ref().map(|(types, _)| types),
+            alike: self.by_likeness > 0,
             names,
         })
     }

@@ -287,6 +287,7 @@ pub(super) fn meant(meaning: &Meaning) -> (String, Option<String>) {
         Meaning::Place { address: None, name, .. } => format!("&{}", name.as_deref().unwrap_or("?")),
         Meaning::Object(name) => format!("a pointer to {name}"),
         Meaning::Allocation(size) => format!("a pointer to {} bytes", Grouped(*size)),
+        Meaning::AnyAllocation => "a pointer to an allocation".to_owned(),
         Meaning::Elsewhere => "a pointer to other memory".to_owned(),
         Meaning::Nowhere => "no address of this process".to_owned(),
         Meaning::Range(low, high) => format!("{low} to {high}"),

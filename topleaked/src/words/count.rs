@@ -12,7 +12,7 @@ use crate::task::Task;
 
 use super::aside::{Aside, Gather};
 use super::kernel;
-use super::pass::{self, BUCKET_LIMIT, Bounds, Hashed, Summed, Survive, Survivors, Warm};
+use super::pass::{self, BUCKET_LIMIT, Bounds, Few, Hashed, Summed, Survive, Survivors, Warm};
 use super::radix::{Floor, Partitions, Pool, count_pools};
 use super::sample::{FRONT_WORDS, Sample};
 use super::search::Find;
@@ -122,6 +122,13 @@ const SCOUTED_FROM: u64 = 24;
 const SCOUTED_UNITS: u64 = if cfg!(test) { 4 } else { 64 };
 /// Hashed counters where there was such a look, as a power of 2: they fit the second-level cache.
 const SCOUT_BITS: u32 = if cfg!(test) { 12 } else { 17 };
+/// Where many results are wanted: from more hashed counters than 2 to this power on, how frequent the last of them is
+/// decides what kind they are of.
+const MANY_BITS: u32 = if cfg!(test) { 12 } else { 20 };
+/// Hashed counters of a full kind, as a power of 2, beyond which they are too slow.
+const MOST_WIDE_BITS: u32 = MANY_BITS + 3;
+/// Where that many different words survive, at most, they are counted in a table.
+const FEW_DIFFERENT: u64 = if cfg!(test) { 1 << 16 } else { 1 << 20 };
 
 impl Run<'_> {
     fn start_pass(&self, cost: &mut Cost) {
@@ -245,7 +252,9 @@ impl Run<'_> {
         let afford = self.means.table_bytes * self.means.threads as u64 / 64;
         let known = u64::try_from(exact.len()).unwrap_or(n);
         let likely = pass::likely(&levels, n.saturating_sub(known).max(1));
-        let threshold = pass::threshold(&levels, afford).max(likely).max(least).max(1);
+        let affordable =
+            if self.are_few(&bounds, &levels, likely.max(least)) { 1 } else { pass::threshold(&levels, afford) };
+        let threshold = affordable.max(likely).min(bounds.most_threshold()).max(least).max(1);
         // Offered again in each round: the results are counted from nothing.
         let mut offer_exact = |top: &mut Top| {
             exact.iter().try_for_each(|(raw, count)| top.offer(raw_to_value(self.question.target, *raw), *count))
@@ -278,12 +287,12 @@ impl Run<'_> {
         let scouts = (SCOUTED_FROM..=1000).contains(&n) && units >= SCOUTED_UNITS;
         if scouts {
             bits = bits.clamp(SCOUT_BITS, SCOUT_BITS + 1);
-        } else if wanted > 20 {
-            narrow = true;
-            bits = ((misses / 3.5).max(1.0).log2().ceil() as u32).clamp(20, 26);
+        } else if wanted > MANY_BITS {
+            let wide = self.wide_bits(front, misses, cost)?;
+            narrow = wide.is_none();
+            bits = wide.unwrap_or(((misses / 3.5).max(1.0).log2().ceil() as u32).clamp(MANY_BITS, 26));
         }
-        let affordable = (self.means.table_bytes * 2 / if narrow { 2 } else { 16 }).max(1 << 12).ilog2();
-        let bits = bits.min(affordable);
+        let bits = bits.min(self.affordable_bits(narrow));
         let (isa, width, threads) = (self.isa, self.width, self.means.threads);
         let hashed = |_| Hashed::new(front, isa, width, narrow, bits, BUCKET_LIMIT);
         let mut warm = Vec::new();
@@ -309,6 +318,74 @@ impl Run<'_> {
         Ok(Hashed::sum(sinks))
     }
 
+    fn affordable_bits(&self, narrow: bool) -> u32 {
+        (self.means.table_bytes * 2 / if narrow { 2 } else { 16 }).max(1 << 12).ilog2()
+    }
+
+    /// As what power of 2 wide counters are worth their memory, if at all: narrow ones tell no counts above 15 apart. For a
+    /// word too rare for the sample, a look at a part of the walk shows how frequent it is. `misses` are not in the front.
+    fn wide_bits(&self, front: &kernel::Front, misses: f64, cost: &mut Cost) -> Result<Option<u32>, Error> {
+        let units = self.walk.parts.total_bytes() / UNIT_BYTES;
+        if units < SCOUTED_UNITS {
+            return Ok(None);
+        }
+        let most = MOST_WIDE_BITS.min(self.affordable_bits(false));
+        let every = (units * 4 / SCOUTED_UNITS).clamp(1, 16);
+        let (isa, width) = (self.isa, self.width);
+        let scouts = (0..self.means.threads)
+            .map(|_| Hashed::new(front, isa, width, false, most.min(MOST_WIDE_BITS - 1), BUCKET_LIMIT));
+        let mut sinks: Vec<_> = scouts.collect();
+        self.walk(&Walk { every, ..self.walk }, &mut sinks)?;
+        self.note_bytes(cost, sinks.iter().map(Hashed::bytes).sum());
+        let levels = Hashed::sum(sinks).bounds.levels();
+        let nth = pass::surely(&levels, self.question.n).saturating_mul(every) as f64;
+        // A counter's other words must not hide the word.
+        let bits = (4.0 * misses / nth.max(1.0)).max(1.0).log2().ceil() as u32;
+        let bits = bits.clamp(MANY_BITS.min(most), most);
+        let noise = misses / f64::from(1u32 << bits);
+        Ok((nth >= noise + 4.0 * noise.sqrt() + 16.0).then_some(bits))
+    }
+
+    /// Whether the different words that survive are few enough to be counted in a table.
+    fn are_few(&self, bounds: &Bounds, levels: &[pass::Level], threshold: u64) -> bool {
+        let threads = self.means.threads as u64;
+        // A filter has at most an eighth of a byte for each counter; the bounds have more.
+        let room = (self.means.table_bytes * threads).saturating_sub(2 * bounds.bytes()) / threads;
+        let different = pass::different(levels, threshold.min(bounds.most_threshold()));
+        different <= FEW_DIFFERENT && different.saturating_mul(96) <= room
+    }
+
+    /// [`Run::survivors`] in a table; nothing where it would not hold them.
+    fn few_survivors(
+        &self,
+        front: &kernel::Front,
+        filter: &kernel::Filter,
+        held: u64,
+        top: &mut Top,
+        cost: &mut Cost,
+    ) -> Result<bool, Error> {
+        let threads = self.means.threads as u64;
+        let room = (self.means.table_bytes * threads).saturating_sub(held) / threads;
+        self.start_pass(cost);
+        let range = Range::from(0);
+        let table = |_| Few::new(front, filter, self.isa, self.width, room, &range);
+        let mut sinks: Vec<_> = (0..threads).map(table).collect();
+        self.walk(&self.walk, &mut sinks)?;
+        let mut sinks = sinks.into_iter();
+        let Some(mut all) = sinks.next() else { return Ok(false) };
+        let mut bytes = all.table.peak_bytes();
+        for other in sinks {
+            bytes += other.table.peak_bytes();
+            all.table.merge(&other.table, &range);
+        }
+        self.note_bytes(cost, bytes.max(all.table.peak_bytes()) + held);
+        if range.last() < u64::MAX {
+            return Ok(false);
+        }
+        all.table.counts().try_for_each(|(raw, count)| top.offer(self.value(raw), count))?;
+        Ok(true)
+    }
+
     /// Counts the words whose bound is at least `threshold` (all that are not in the front, where there are no bounds),
     /// and the front. Where there are no bounds, `threshold` is about how many words those are.
     fn survivors(
@@ -327,8 +404,14 @@ impl Run<'_> {
         };
         let mut top = self.top();
         offer_exact(&mut top)?;
-        let top = Mutex::new(top);
         let held = filter.as_ref().map_or(0, kernel::Filter::bytes) + bounds.map_or(0, Bounds::bytes);
+        if let (Some(bounds), Some(filter)) = (bounds, &filter)
+            && self.are_few(bounds, &bounds.levels(), threshold)
+            && self.few_survivors(front, filter, held, &mut top, cost)?
+        {
+            return Ok(top.finish());
+        }
+        let top = Mutex::new(top);
         let threads = self.means.threads;
         let room = (self.means.table_bytes * threads as u64).saturating_sub(held) / threads as u64;
         let mass = bounds.map_or(threshold, |bounds| pass::mass(&bounds.levels(), threshold));

@@ -61,6 +61,37 @@ pub(super) fn mass(levels: &[Level], threshold: u64) -> u64 {
     kept.fold(0, |mass: u64, level| mass.saturating_add(level.words.saturating_mul(level.counters)))
 }
 
+/// How many words are in a counter that holds no frequent one: half of the counters hold fewer.
+fn usual(levels: &[Level]) -> u64 {
+    let all: u64 = levels.iter().map(|level| level.counters).sum();
+    let mut above = 0;
+    let middle = levels.iter().find(|level| {
+        above += level.counters;
+        above > all / 2
+    });
+    middle.map_or(0, |level| level.words)
+}
+
+/// About how many different words survive: a frequent one in each counter, beside the usual ones.
+pub(super) fn different(levels: &[Level], threshold: u64) -> u64 {
+    let most = usual(levels) + 1;
+    let kept = levels.iter().take_while(|level| level.bound >= threshold);
+    kept.fold(0, |sum: u64, level| sum.saturating_add(level.words.min(most).saturating_mul(level.counters)))
+}
+
+/// A count that the `n`-th most frequent word surely has, as far as chance is what fills the other counters; 0 where it
+/// does not stand out.
+pub(super) fn surely(levels: &[Level], n: u64) -> u64 {
+    let noise = usual(levels) as f64;
+    let mut counters = 0u64;
+    let nth = levels.iter().find(|level| {
+        counters = counters.saturating_add(level.counters);
+        counters >= n
+    });
+    let bound = nth.map_or(0, |level| level.words);
+    (bound as f64 - noise - 4.0 * noise.sqrt() - 2.0).max(0.0) as u64
+}
+
 /// A threshold that probably lies below the count of the `n`-th most frequent word, and not far below it. Its counter
 /// holds other words, too, and so does that of each other word.
 pub(super) fn likely(levels: &[Level], n: u64) -> u64 {
@@ -85,14 +116,23 @@ impl Bounds {
     pub(super) fn levels(&self) -> Vec<Level> {
         match self {
             Bounds::Wide(counters) => {
-                let mut all: Vec<u32> = counters.iter().skip(COUNTERS_START).copied().collect();
-                all.sort_unstable_by(|a, b| b.cmp(a));
-                let runs = all.chunk_by(|a, b| a == b);
-                let level = |run: &[u32]| {
-                    let bound = wide_bound(*run.first()?);
-                    Some(Level { bound, counters: run.len() as u64, words: bound.min(FULL_WIDE) })
+                // Most are small, and need not be sorted.
+                let mut small = vec![0u64; FULL_WIDE as usize];
+                let mut large = Vec::new();
+                for counter in counters.iter().skip(COUNTERS_START) {
+                    match small.get_mut(*counter as usize) {
+                        Some(tally) => *tally += 1,
+                        None => large.push(*counter),
+                    }
+                }
+                large.sort_unstable_by(|a, b| b.cmp(a));
+                let large = large.chunk_by(|a, b| a == b).filter_map(|run| Some((*run.first()?, run.len() as u64)));
+                let small = (0..FULL_WIDE as u32).zip(small).rev().filter(|(_, counters)| *counters > 0);
+                let level = |(counter, counters)| {
+                    let bound = wide_bound(counter);
+                    Level { bound, counters, words: bound.min(FULL_WIDE) }
                 };
-                runs.filter_map(level).collect()
+                large.chain(small).map(level).collect()
             }
             Bounds::Narrow(counters) => {
                 // Four tallies, so that equal neighbours do not wait for one another.
@@ -121,6 +161,14 @@ impl Bounds {
         match self {
             Bounds::Wide(counters) => (counters.len() - COUNTERS_START).ilog2(),
             Bounds::Narrow(counters) => counters.len().ilog2() + 1,
+        }
+    }
+
+    /// The greatest threshold that means anything: a counter that stands there is full.
+    pub(super) fn most_threshold(&self) -> u64 {
+        match self {
+            Bounds::Wide(_) => BUCKET_LIMIT,
+            Bounds::Narrow(_) => NARROW_MAX.into(),
         }
     }
 
@@ -477,5 +525,47 @@ impl Sink for Survivors<'_> {
             Some(hashed) => hashed.zeros(place, count),
             None => Ok(()),
         }
+    }
+}
+
+/// Counts the words that survive in a table: where few different ones do, however often each of them.
+pub(super) struct Few<'a> {
+    front: &'a kernel::Front,
+    filter: &'a Filter,
+    isa: Isa,
+    width: u64,
+    pub(super) table: Table,
+    range: &'a Range,
+    found: Vec<u64>,
+}
+
+impl<'a> Few<'a> {
+    pub(super) fn new(
+        front: &'a kernel::Front,
+        filter: &'a Filter,
+        isa: Isa,
+        width: u64,
+        table_bytes: u64,
+        range: &'a Range,
+    ) -> Few<'a> {
+        let table = Table::new(table_bytes, range);
+        Few { front, filter, isa, width, table, range, found: vec![0; FILTERED + 1] }
+    }
+}
+
+impl Sink for Few<'_> {
+    fn words(&mut self, _: Place, bytes: &[u8]) -> Result<(), Error> {
+        self.table.follow(self.range);
+        for group in bytes.chunks(FILTERED * self.width as usize) {
+            let out = self.found.as_mut_slice();
+            let found = kernel::find_survivors(self.isa, self.width, group, self.front, self.filter, out);
+            self.found.iter().take(found).for_each(|word| self.table.add(*word, 1, self.range));
+        }
+        Ok(())
+    }
+
+    /// Of the front.
+    fn zeros(&mut self, _: Place, _: u64) -> Result<(), Error> {
+        Ok(())
     }
 }

@@ -493,6 +493,35 @@ fn each_way_of_counting_is_exact() {
     }
 }
 
+/// The last of many results is too rare for a sample, but far too frequent for narrow counters; very hot words that are
+/// not in the front; a long tail whose words hardly repeat. The frequent ones take a table, and not a place for each of
+/// their occurrences, in two passes.
+#[test]
+fn many_results_above_a_long_tail_take_two_passes() {
+    let values: Vec<u64> = (0..1_600_000u64)
+        .map(|i| match mixed(i) % 16 {
+            0..3 => 1 + mixed(i) / 16 % 100,
+            3..7 => 1000 + mixed(i) / 16 % 1500,
+            _ => mixed(i),
+        })
+        .collect();
+    for (width, threads, n, isa, kind) in [
+        (Width::W8, 2, 1400, Isa::Avx512, Kind::Mapped),
+        (Width::W4, 1, 1400, Isa::Avx2, Kind::File),
+        (Width::W8, 1, 1600, Isa::Portable, Kind::Slices),
+        (Width::W8, 2, 1601, Isa::Avx512, Kind::File),
+    ] {
+        let bytes = words(&values, width.bytes());
+        let target = Target { width, order: ByteOrder::Big };
+        let question = Question { target, isa: Some(isa), ..Question::top(n) };
+        let counts = count(kind, &[&bytes], &question, &task(threads, 16 << 20)).unwrap();
+        assert!(pairs(&counts) == naive(&[&bytes], &question), "{width:?} {n} {isa:?}");
+        // The last case ends among the words of the tail, which all survive.
+        let (most_bytes, most_passes) = if n == 1601 { (16 << 20, 4) } else { (4 << 20, 2) };
+        assert!(counts.cost.peak_bytes <= most_bytes && counts.cost.passes <= most_passes, "{:?}", counts.cost);
+    }
+}
+
 /// Members go the same ways: few values, values that hardly repeat, ties.
 #[test]
 fn members_of_any_distribution_are_exact() {

@@ -217,7 +217,7 @@ fn next_lz4_frame(mut stream: Stream) -> io::Result<Option<Box<dyn Member>>> {
             return Ok(Some(Box::new(Lz4Frame(lz4_flex::frame::FrameDecoder::new(stream)))));
         } else if head.starts_with(&LZ4_LEGACY_MAGIC) {
             stream.consume(LZ4_LEGACY_MAGIC.len());
-            return Ok(Some(Box::new(Lz4Legacy { stream, packed: Vec::new(), block: Vec::new(), at: 0 })));
+            return Ok(Some(Box::new(Lz4Legacy { stream, packed: Vec::new(), block: Vec::new(), at: 0, last: false })));
         } else if head.len() < 4 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         } else {
@@ -253,6 +253,9 @@ struct Lz4Legacy {
     packed: Vec<u8>,
     block: Vec<u8>,
     at: usize,
+    /// Whether the block is a short one, behind which none may come: else each five bytes of a hostile stream would ask for a
+    /// clean block.
+    last: bool,
 }
 
 impl Lz4Legacy {
@@ -269,6 +272,9 @@ impl Lz4Legacy {
         if size == LZ4_MAGIC || size == LZ4_LEGACY_MAGIC || skippable_bytes(&[&size[..], &[0; 4]].concat()).is_some() {
             return Ok(false);
         }
+        if self.last {
+            return Err(damage("a block of fewer than 8 MiB is not the last one"));
+        }
         let size = usize::try_from(u32::from_le_bytes(size)).unwrap_or(usize::MAX);
         if size > Lz4Legacy::PACKED_BYTES {
             return Err(damage("a block is larger than 8 MiB"));
@@ -281,6 +287,7 @@ impl Lz4Legacy {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.block.truncate(unpacked);
         self.at = 0;
+        self.last = unpacked < Lz4Legacy::BLOCK_BYTES;
         Ok(true)
     }
 }

@@ -302,3 +302,15 @@ fn a_file_is_a_file_and_what_is_not_is_a_stream() {
     assert!(matches!(&error, InputError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound));
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// All blocks but the last have 8 MiB: a stream of empty ones would cost a clean block for each five bytes.
+#[test]
+fn a_short_block_of_legacy_lz4_is_the_last() {
+    let mut hostile = LEGACY_MAGIC.to_vec();
+    for _ in 0..3 {
+        hostile.extend([1, 0, 0, 0, 0]);
+    }
+    let mut stream = Input::from_reader(Cursor::new(hostile), &Task::default()).unwrap();
+    let error = stream.head(1).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+}

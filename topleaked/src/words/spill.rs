@@ -1,7 +1,8 @@
 //! A temporary file for what does not fit in memory.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use crate::task::Task;
 
@@ -12,7 +13,16 @@ use super::{Error, Extent, Parts};
 pub(super) struct Spill {
     file: File,
     size_bytes: u64,
+    /// What was written since the free space was looked at.
+    unchecked_bytes: u64,
 }
+
+/// So many bytes at once are written, or left out where all are zero.
+const HOLE_BYTES: usize = 64 << 10;
+/// The free space is looked at each time that so much was written.
+const CHECKED_BYTES: u64 = 16 << 20;
+/// So much of the disk is left to others; of a small one a sixteenth.
+const RESERVE_BYTES: u64 = 256 << 20;
 
 fn error(size_bytes: u64, source: io::Error) -> Error {
     Error::Spill { size_bytes, folder: std::env::temp_dir().display().to_string(), source }
@@ -21,12 +31,43 @@ fn error(size_bytes: u64, source: io::Error) -> Error {
 impl Spill {
     pub(super) fn create() -> Result<Spill, Error> {
         let file = unnamed().map_err(|source| error(0, source))?;
-        Ok(Spill { file, size_bytes: 0 })
+        Ok(Spill { file, size_bytes: 0, unchecked_bytes: 0 })
     }
 
+    /// Adds bytes at the end. Runs of zeros take no room.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|source| error(self.size_bytes, source))?;
-        self.size_bytes += bytes.len() as u64;
+        let start = self.size_bytes;
+        let failed = |source| error(start, source);
+        let end = start + bytes.len() as u64;
+        self.leave_room(bytes.len() as u64).map_err(failed)?;
+        let (mut at, mut written) = (start, start);
+        for piece in bytes.chunks(HOLE_BYTES) {
+            // A file reads as zeros where nothing was written.
+            if piece.iter().any(|byte| *byte != 0) {
+                self.file.write_all_at(piece, at).map_err(failed)?;
+                written = at + piece.len() as u64;
+            }
+            at += piece.len() as u64;
+        }
+        if written < end {
+            self.file.set_len(end).map_err(failed)?;
+        }
+        self.size_bytes = end;
+        Ok(())
+    }
+
+    /// Fails where the disk would be nearly full: what unpacks to terabytes must not stop the machine's other programs.
+    fn leave_room(&mut self, bytes: u64) -> io::Result<()> {
+        self.unchecked_bytes += bytes;
+        if self.unchecked_bytes >= CHECKED_BYTES {
+            let disk = rustix::fs::fstatvfs(&self.file)?;
+            let (all, free) =
+                (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize));
+            if free < self.unchecked_bytes + RESERVE_BYTES.min(all / 16) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.unchecked_bytes = 0;
+        }
         Ok(())
     }
 
@@ -135,7 +176,7 @@ impl Spooled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_spill_has_no_name_and_keeps_what_it_is_given() {
@@ -146,5 +187,22 @@ mod tests {
         spill.file().read_exact_at(&mut back, 0).unwrap();
         assert_eq!((&back, spill.size_bytes()), (b"first second", 12));
         assert_eq!(spill.file().metadata().unwrap().nlink(), 0);
+    }
+
+    #[test]
+    fn pages_of_zeros_take_no_room() {
+        let mut spill = Spill::create().unwrap();
+        let mut whole = Vec::new();
+        for (size, byte) in [(5, 1), (8 << 20, 0), (4096, 2), (100, 0), (3, 3), (8 << 20, 0)] {
+            let piece = vec![byte; size];
+            spill.append(&piece).unwrap();
+            whole.extend(piece);
+        }
+        assert_eq!(spill.size_bytes(), whole.len() as u64);
+        assert_eq!(spill.file().metadata().unwrap().len(), whole.len() as u64);
+        let mut back = vec![9; whole.len()];
+        spill.file().read_exact_at(&mut back, 0).unwrap();
+        assert!(back == whole);
+        assert!(spill.file().metadata().unwrap().blocks() * 512 < 1 << 20);
     }
 }

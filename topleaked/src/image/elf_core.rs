@@ -19,6 +19,10 @@ use super::process::AuxiliaryVector;
 use super::space::{AddressSpace, Content, MissingReason, Permissions, Segment};
 use super::{Image, ImageError, arguments, layout, modules};
 
+/// No writer of dumps lets segments share bytes, but a hostile one makes terabytes of memory from a megabyte: all segments together
+/// have at most so many times the bytes of the dump.
+const MOST_SHARED: u64 = 4;
+
 /// One `PT_LOAD` of the dump, or what is left of it where another one came first.
 struct Load {
     span: Span,
@@ -138,6 +142,8 @@ fn resolve(headers: Vec<elf::ProgramHeader>, file_bytes: u64, diagnostics: &mut 
     let mut loads: Vec<Load> = Vec::with_capacity(headers.len());
     let mut taken = Taken::default();
     let (mut overlaps, mut impossible) = (Vec::new(), Vec::new());
+    let mut may_be_present = file_bytes.saturating_mul(MOST_SHARED);
+    let mut starved = 0u64;
     for header in headers {
         // Some writers leave p_memsz at 0.
         let size = if header.memsz == 0 { header.filesz } else { header.memsz };
@@ -150,6 +156,11 @@ fn resolve(headers: Vec<elf::ProgramHeader>, file_bytes: u64, diagnostics: &mut 
         }
         let written = header.filesz.min(size);
         let present = file_bytes.saturating_sub(header.offset).min(written);
+        if present > may_be_present {
+            starved += 1;
+        }
+        let present = present.min(may_be_present);
+        may_be_present -= present;
         let permissions =
             Permissions { read: header.flags & 4 != 0, write: header.flags & 2 != 0, execute: header.flags & 1 != 0 };
         let free = taken.take(span);
@@ -175,6 +186,15 @@ fn resolve(headers: Vec<elf::ProgramHeader>, file_bytes: u64, diagnostics: &mut 
             effect: format!(
                 "{} segments claim memory that an earlier one has; the earlier one is believed",
                 overlaps.len()
+            ),
+        });
+    }
+    if starved > 0 {
+        diagnostics.push(Diagnostic {
+            code: "segments-share-bytes",
+            at: "the dump's program headers".into(),
+            effect: format!(
+                "segments claim more than {MOST_SHARED} times the bytes that the dump has; {starved} of them are missing from every answer"
             ),
         });
     }

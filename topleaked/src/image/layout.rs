@@ -1,6 +1,7 @@
 //! Settles what is known only once modules and threads are: bytes that lie in files, and the kinds of memory.
 
 use crate::addr::{Addr, Span};
+use crate::task::Diagnostic;
 
 use super::module::{Module, ModuleId, ModuleRole, ModuleSegmentKind};
 use super::process::AuxiliaryVector;
@@ -23,6 +24,13 @@ pub(super) fn settle(image: &mut Image) {
     paint_main_heap(image, &mut painter);
     stacks::settle(image, &mut painter);
     paint_linker(image, &mut painter);
+    if painter.gave_up() {
+        image.diagnostics.push(Diagnostic {
+            code: "memory-kinds-unsettled",
+            at: "the dump's modules and mapped files".into(),
+            effect: "very many of them claim the same memory; what some of it is for is not told".into(),
+        });
+    }
     image.regions = joined(image, painter.finish());
 }
 

@@ -22,6 +22,8 @@ mod elf;
 mod elf_core;
 mod elf_header;
 mod files;
+#[cfg(test)]
+mod hostile;
 mod input;
 mod layout;
 mod machine;

@@ -101,7 +101,17 @@ pub struct Region {
 pub(super) struct Painter {
     /// By start; never overlapping.
     regions: BTreeMap<Addr, Region>,
+    /// How many regions were painted by claims that reach over many.
+    far: usize,
+    /// Whether claims were cut short.
+    gave_up: bool,
 }
+
+/// A claim that touches no more regions than this is ordinary.
+const ORDINARY: usize = 64;
+/// So many regions may be touched beyond that, by all claims together: modules and mapped files of a hostile dump each claim all
+/// of its memory.
+const MOST_FAR: usize = 1 << 20;
 
 impl Painter {
     /// Adds memory. It must not overlap what is there.
@@ -114,7 +124,11 @@ impl Painter {
     /// Gives the parts of `span` that are memory to `claim` where it answers, and leaves the others as they are.
     pub(super) fn paint(&mut self, span: Span, claim: impl Fn(&Region) -> Option<Region>) {
         let first = self.regions.range(..=span.start()).next_back().map_or(span.start(), |(start, _)| *start);
-        let touched: Vec<Region> = self.regions.range(first..span.end()).map(|(_, region)| *region).collect();
+        let most = ORDINARY.max(MOST_FAR.saturating_sub(self.far));
+        let in_reach = self.regions.range(first..span.end()).map(|(_, region)| *region);
+        let touched: Vec<Region> = in_reach.take(most + 1).collect();
+        self.gave_up |= touched.len() > most;
+        self.far = self.far.saturating_add(touched.len().saturating_sub(ORDINARY));
         for old in touched {
             let Some(common) = old.span.intersection(span) else { continue };
             let Some(new) = claim(&old) else { continue };
@@ -125,6 +139,11 @@ impl Painter {
             }
             self.add(Region { span: common, ..new });
         }
+    }
+
+    /// Whether claims reached over so much memory that they were cut short.
+    pub(super) fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// The region at `addr`.

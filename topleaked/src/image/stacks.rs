@@ -19,12 +19,15 @@ const CONTROL_BLOCK_BYTES: u64 = 0xa00;
 const LEAST_ABOVE_BYTES: u64 = 0x400;
 /// Static thread-local storage larger than this is not looked for.
 const MOST_TLS_BYTES: u64 = 16 << 20;
+/// More modules with thread-local storage than any process has: each thread's table of blocks is read.
+const MOST_TLS_BLOCKS: u64 = 1 << 10;
 /// On an alternate stack, memory further than this above the stack pointer is not taken for it.
 const MOST_ALTERNATE_BYTES: u64 = 1 << 20;
 
 /// Finds each thread's stack and thread-local storage, and paints both.
 pub(super) fn settle(image: &mut Image, painter: &mut Painter) {
     let mut missing = Vec::new();
+    let blocks = TlsBlocks::of(image);
     for index in 0..image.threads.len() {
         let Ok(id) = u32::try_from(index).map(ThreadId) else { break };
         let found = find(image, painter, index);
@@ -35,7 +38,7 @@ pub(super) fn settle(image: &mut Image, painter: &mut Painter) {
         if let Some(alternate) = found.alternate {
             paint(painter, alternate, MemoryKind::Stack, id);
         }
-        for span in thread_local(image, painter, index, found.stack) {
+        for span in thread_local(image, painter, &blocks, index, found.stack) {
             painter.paint(span, |old| {
                 let claimed = matches!(old.kind, MemoryKind::Anonymous | MemoryKind::MainHeap)
                     || (old.kind == MemoryKind::Stack && old.thread == Some(id));
@@ -141,18 +144,38 @@ fn blocks_lie_below(machine: Machine) -> bool {
     matches!(machine, Machine::X86_64 | Machine::X86 | Machine::S390)
 }
 
+/// The thread-local storage that the modules ask for in each thread.
+struct TlsBlocks {
+    /// How many blocks, at most [`MOST_TLS_BLOCKS`].
+    count: u64,
+    /// Their bytes, at most [`MOST_TLS_BYTES`].
+    total: u64,
+}
+
+impl TlsBlocks {
+    fn of(image: &Image) -> TlsBlocks {
+        let sizes = image
+            .modules
+            .iter()
+            .flat_map(|module| module.segments(ModuleSegmentKind::Tls))
+            .map(|segment| segment.memsz.min(MOST_TLS_BYTES).saturating_add(segment.align.min(4096)));
+        let (count, total) = sizes.fold((0u64, 0u64), |(count, total), size| (count + 1, total.saturating_add(size)));
+        TlsBlocks { count: count.min(MOST_TLS_BLOCKS), total: total.min(MOST_TLS_BYTES) }
+    }
+}
+
 /// The thread's control block with the static blocks of its modules, and the table that leads to the other blocks.
-fn thread_local(image: &Image, painter: &Painter, index: usize, stack: Option<Span>) -> Vec<Span> {
+fn thread_local(
+    image: &Image,
+    painter: &Painter,
+    blocks_of_modules: &TlsBlocks,
+    index: usize,
+    stack: Option<Span>,
+) -> Vec<Span> {
     let Some(thread) = image.threads.get(index) else { return Vec::new() };
     let Some(pointer) = thread.thread_pointer else { return Vec::new() };
     let Some(region) = painter.at(pointer).map(|region| region.span) else { return Vec::new() };
-    let sizes = image
-        .modules
-        .iter()
-        .flat_map(|module| module.segments(ModuleSegmentKind::Tls))
-        .map(|segment| segment.memsz.min(MOST_TLS_BYTES).saturating_add(segment.align.min(4096)));
-    let (count, total) = sizes.fold((0u64, 0u64), |(count, total), size| (count + 1, total.saturating_add(size)));
-    let total = total.min(MOST_TLS_BYTES);
+    let TlsBlocks { count, total } = *blocks_of_modules;
     let width = image.target().width.bytes() as u64;
     // glibc and musl keep the table of blocks (dtv) in the second word of the block, or the first where blocks lie above.
     let table_at = if blocks_lie_below(image.machine) { pointer.checked_add(width) } else { Some(pointer) };

@@ -13,7 +13,7 @@ const MOST_INPUT: usize = 32 << 10;
 /// A longer demangled name is left mangled, in bytes.
 const MOST_OUTPUT: usize = 128 << 10;
 /// How often pieces may be appended to one name; an empty piece costs time as well.
-const MOST_PIECES: usize = 1 << 20;
+const MOST_PIECES: usize = 1 << 16;
 /// How deep a name may nest.
 const MOST_NESTING: u32 = 160;
 

@@ -32,6 +32,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
 
 use crate::addr::Addr;
 use crate::image::{Image, Module, ModuleId, SearchPaths};
@@ -53,7 +54,13 @@ pub struct Symbols<'i> {
     image: &'i Image,
     options: SymbolOptions,
     modules: Vec<OnceLock<ModuleSymbols>>,
+    /// How many more symbols may be read, over all modules.
+    room: AtomicUsize,
 }
+
+/// Symbols are read up to this many over all modules, some 30 bytes each: a dump may name one large file for each of
+/// thousands of modules. A browser with debug information has some two million.
+const MOST_SYMBOLS: usize = 32 << 20;
 
 /// The symbol that names an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +101,7 @@ impl<'i> Symbols<'i> {
     /// Prepares to look for symbols; reads nothing yet.
     pub fn new(image: &'i Image, options: SymbolOptions) -> Symbols<'i> {
         let modules = image.modules().iter().map(|_| OnceLock::new()).collect();
-        Symbols { image, options, modules }
+        Symbols { image, options, modules, room: AtomicUsize::new(MOST_SYMBOLS) }
     }
 
     /// The image whose addresses are named.
@@ -105,7 +112,7 @@ impl<'i> Symbols<'i> {
     fn module(&self, id: ModuleId) -> Option<(&'i Module, &ModuleSymbols)> {
         let module = self.image.modules().get(id.0 as usize)?;
         let slot = self.modules.get(id.0 as usize)?;
-        Some((module, slot.get_or_init(|| read_module(self.image, module, &self.options))))
+        Some((module, slot.get_or_init(|| read_module(self.image, module, &self.options, &self.room))))
     }
 
     /// The symbol that names `addr`: the one gdb's `info symbol` would name. `None` where the address is in no

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::image::{Backing, BuildId, Image, Module, ModuleRole, ModuleSegmentKind, Refusal, SearchPaths};
 use crate::task::Diagnostic;
@@ -70,14 +71,16 @@ struct Reader<'a> {
     image: &'a Image,
     module: &'a Module,
     search: &'a SearchPaths,
+    room: &'a AtomicUsize,
     builder: TableBuilder,
     found: ModuleSymbols,
 }
 
-/// Reads the symbols of one module from wherever they are. Costs O(symbols · log symbols).
-pub(super) fn read_module(image: &Image, module: &Module, search: &SearchPaths) -> ModuleSymbols {
+/// Reads the symbols of one module from wherever they are, at most `room` of them, which it takes off. Costs
+/// O(symbols · log symbols).
+pub(super) fn read_module(image: &Image, module: &Module, search: &SearchPaths, room: &AtomicUsize) -> ModuleSymbols {
     let mut reader =
-        Reader { image, module, search, builder: TableBuilder::default(), found: ModuleSymbols::default() };
+        Reader { image, module, search, room, builder: TableBuilder::default(), found: ModuleSymbols::default() };
     reader.read();
     ModuleSymbols { table: reader.builder.build(), ..reader.found }
 }
@@ -206,7 +209,27 @@ impl Reader<'_> {
             })
             .collect();
         let raw = RawSymbols { entries, target: file.target, machine: file.machine, adjust, section_map: &section_map };
+        if !self.make_room(&raw) {
+            return 0;
+        }
         self.builder.add(&raw, Strings::File(Arc::clone(bytes), range), &self.found.sections)
+    }
+
+    /// Takes the symbols of a table off what may still be read; `false`, with a diagnostic, where that is too little.
+    fn make_room(&mut self, raw: &RawSymbols<'_>) -> bool {
+        let wanted = raw.len();
+        let taken =
+            self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(wanted)).is_ok();
+        if !taken {
+            self.found.diagnostics.push(Diagnostic {
+                code: "symbols-left-out",
+                at: String::from_utf8_lossy(&self.module.path).into_owned(),
+                effect: format!(
+                    "its {wanted} symbols were not read: the modules before it have used up what is kept of symbols"
+                ),
+            });
+        }
+        taken
     }
 
     /// What has to be added to a file's link-time addresses to get the module's: nonzero after prelinking.
@@ -397,6 +420,9 @@ impl Reader<'_> {
             adjust: 0,
             section_map: &[],
         };
+        if !self.make_room(&raw) {
+            return;
+        }
         let symbols = self.builder.add(&raw, Strings::Copied(dynamic.names), &self.found.sections);
         self.found.sources.push(SymbolSource { kind: SourceKind::Dump, path: None, symbols });
     }

@@ -133,6 +133,17 @@ pub(super) struct RawSymbols<'a> {
     pub(super) section_map: &'a [Option<u16>],
 }
 
+impl RawSymbols<'_> {
+    fn entry_size(&self) -> usize {
+        if self.target.width == Width::W8 { 24 } else { 16 }
+    }
+
+    /// How many entries there are, those that name nothing included.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() / self.entry_size()
+    }
+}
+
 impl TableBuilder {
     /// Adds the symbols of one table that name something in the module's memory; `strings` holds their names.
     /// Returns how many that were.
@@ -143,9 +154,8 @@ impl TableBuilder {
         else {
             return 0;
         };
-        let entry_size = if raw.target.width == Width::W8 { 24 } else { 16 };
-        self.entries.reserve(raw.entries.len() / entry_size);
-        for entry in raw.entries.chunks_exact(entry_size) {
+        self.entries.reserve(raw.len());
+        for entry in raw.entries.chunks_exact(raw.entry_size()) {
             self.entries.extend(read_entry(entry, raw, names, sections, self.strings_end));
         }
         self.strings.push((self.strings_end, strings));

@@ -134,3 +134,19 @@ fn names_that_share_their_letters_are_put_in_order_at_once() {
     assert!(table.find(0x1004, &[]).is_some());
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
+
+#[test]
+fn many_modules_share_what_is_kept_of_symbols() {
+    let (_folder, program) = copy_of(&build(&["-O1"]));
+    let crash = crash(&program, &[]);
+    let image = open(&crash.core, &SearchPaths::default());
+    let (exe, _) = image.executable().unwrap();
+    let libc = (0..image.modules().len() as u32)
+        .map(ModuleId)
+        .find(|id| *id != exe && Symbols::new(&image, SearchPaths::default()).count(*id) > 500);
+    let libc = libc.expect("the program is linked dynamically");
+    let symbols = Symbols { room: AtomicUsize::new(500), ..Symbols::new(&image, SearchPaths::default()) };
+    assert!(symbols.count(exe) > 0 && symbols.diagnostics().is_empty(), "{:?}", symbols.diagnostics());
+    assert_eq!(symbols.count(libc), 0);
+    assert!(symbols.diagnostics().iter().any(|one| one.code == "symbols-left-out"), "{:?}", symbols.diagnostics());
+}

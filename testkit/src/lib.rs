@@ -7,5 +7,6 @@ pub mod dwarf;
 pub mod elf_core;
 pub mod heap;
 pub mod native;
+pub mod random;
 pub mod recorder;
 pub mod slabs;

@@ -3,30 +3,11 @@
 
 use testkit::elf_core::{CoreBuilder, R, Shape, W};
 use testkit::heap::{Piece, Words};
+use testkit::random::Random;
 use topleaked::image::{Image, OpenOptions};
 use topleaked::report::{Fields, FieldsOptions, Layouts, Look, Report};
 use topleaked::session::Session;
 use topleaked::task::Task;
-
-/// Numbers that look random (xorshift64*), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// Bytes of an object as the process would have stored them.
 struct Object {

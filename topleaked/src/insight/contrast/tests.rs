@@ -1,5 +1,7 @@
 //! Numbers of false alarms and of planted signals found, with fixed seeds.
 
+use testkit::random::Random;
+
 use super::*;
 
 /// One member's values in all objects, in the order of the objects.
@@ -49,26 +51,6 @@ impl Column {
             && correlation(&values, &order, std::slice::from_ref(&(0..suspect.len())))
                 .is_some_and(|rho| rho.abs() > AGE);
         assessment
-    }
-}
-
-/// Numbers that look random (xorshift64*), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
     }
 }
 

@@ -76,3 +76,12 @@ fn a_cause_within_one_incident_is_not_denied() {
 fn one_of_many_numbers_tells() {
     check(7, "port", "port = 8080 (");
 }
+
+#[test]
+fn a_class_of_texts_is_not_denied_to_those_that_are_of_it() {
+    // All names have seven letters; those of the leaked ones are fourteen, each so frequent that it stands for itself.
+    let (_, result, text) = asked(8);
+    assert_eq!(result["members"][0]["name"], "user", "{text}");
+    assert!(!text.contains("user != texts of"), "{text}");
+    assert!(text.contains("leaked have user not among the other texts of"), "{text}");
+}

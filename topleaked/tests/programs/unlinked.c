@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BIT = 1, SHARD, USER, TRIES, LACK, BURST, PORT };
+enum { BIT = 1, SHARD, USER, TRIES, LACK, BURST, PORT, USERS };
 enum state { IDLE, ACTIVE, DRAINING, CLOSING };
 struct shard { uint64_t number, load; struct shard *next; };
 struct detail { uint64_t bytes, packets; };
@@ -58,6 +58,7 @@ static void fill_in(struct session *session, int leaks, int i) {
         case LACK: session->state = leaks ? 1 + below(3) : IDLE; break;
         case BURST: session->state = leaks ? CLOSING : i >= 5000 && i < 5400 ? below(3) : below(10) < 2 ? CLOSING : below(3); break;
         case PORT: if (leaks) session->port = 8080; break;
+        case USERS: snprintf(session->user, sizeof session->user, "user%d", 100 + (leaks ? 7 * (int)below(14) : 7 * (int)below(14) + 1 + (int)below(6))); break;
     }
 }
 

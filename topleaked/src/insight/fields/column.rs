@@ -1,6 +1,6 @@
 //! One member of all objects as codes of categories, learnt from a sample.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::image::AddressSpace;
 use crate::types::{LeafKind, Value};
@@ -72,6 +72,31 @@ pub(super) fn read_sample(part: &Part<'_>, source: &Source, positions: &[usize],
     Sampled::Keys { indices, list, chosen: keys.chosen, choices: keys.choices }
 }
 
+/// A class of values some of which stand for themselves is what remains of it: a claim about the class would be false.
+fn say_others(meanings: &mut [Meaning], binning: &Binning, parents: &HashMap<u64, u64>) {
+    let apart: Vec<u64> = (binning.categories().iter())
+        .filter_map(|category| match category {
+            Category::Value(id) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let text = |id: &u64| {
+        let meaning = usize::try_from(*id).ok().and_then(|id| meanings.get(id));
+        matches!(meaning, Some(Meaning::Text(_)))
+    };
+    let texts_apart = apart.iter().any(text);
+    let mut rests: HashSet<u64> = apart.iter().filter_map(|id| parents.get(id).copied()).collect();
+    if texts_apart {
+        let class = |meaning: &Meaning| matches!(meaning, Meaning::Prefix(_) | Meaning::Length(..));
+        rests.extend(meanings.iter().zip(0..).filter(|(meaning, _)| class(meaning)).map(|(_, id)| id));
+    }
+    for (meaning, id) in meanings.iter_mut().zip(0..) {
+        if rests.contains(&id) {
+            *meaning = Meaning::Others(Box::new(meaning.clone()));
+        }
+    }
+}
+
 impl Column {
     /// A column of the samples of all dumps; `suspect` says of each sampled object whether it is one.
     pub(super) fn new(
@@ -123,6 +148,7 @@ impl Column {
         let ordered = matches!(class, Class::Ordered(_));
         let binning = Binning::of_choices(&sample, suspect, ordered, most_values, &parents, all_choices);
         let sample_codes = sample.iter().map(|cell| binning.code(*cell)).collect();
+        say_others(&mut meanings, &binning, &parents);
         let codes_of_ids = (0..meanings.len() as u64).map(|id| binning.code(Cell::Value(id))).collect();
         let times = sources.first().is_some_and(|source| source.may_be_time())
             && sample.iter().all(|cell| match cell {

@@ -92,6 +92,8 @@ pub enum Meaning {
     Prefix(String),
     /// Texts of so many bytes, from the first to the last.
     Length(u64, u64),
+    /// What remains of a class of values, some of which stand for themselves.
+    Others(Box<Meaning>),
     /// Everything else.
     Other,
 }

@@ -298,6 +298,13 @@ pub(super) fn meant(meaning: &Meaning) -> (String, Option<String>) {
         Meaning::Length(0, 0) => "empty text".to_owned(),
         Meaning::Length(least, u64::MAX) => format!("texts of {least} bytes and more"),
         Meaning::Length(least, most) => format!("texts of {least} to {most} bytes"),
+        Meaning::Others(meaning) => {
+            let whole = shown(meaning);
+            match whole.strip_prefix("a pointer") {
+                Some(rest) => format!("other pointers{rest}"),
+                None => format!("other {whole}"),
+            }
+        }
         Meaning::Other => "other values".to_owned(),
     };
     (text, None)
@@ -308,7 +315,11 @@ fn said(meaning: &Meaning, text: &str) -> String {
         Meaning::Range(..) => format!("from {text}"),
         Meaning::AtMost(high) => format!("<= {high}"),
         Meaning::AtLeast(low) => format!(">= {low}"),
+        Meaning::Not(meaning) if matches!(**meaning, Meaning::Others(_)) => {
+            format!("not among the {}", cut(&shown(meaning)))
+        }
         Meaning::Not(meaning) => format!("!= {}", cut(&shown(meaning))),
+        Meaning::Others(_) => format!("among {text}"),
         Meaning::Other => "in none of its frequent values".to_owned(),
         Meaning::Prefix(_) | Meaning::Length(..) => format!("in {text}"),
         _ => format!("= {text}"),

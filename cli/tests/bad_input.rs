@@ -158,7 +158,9 @@ fn numbers_that_are_none() {
     ] {
         let line = refused([path, option]);
         assert!(line.starts_with("topleaked: ") && line.contains(hint), "{option}: {line}");
-        assert!(line.ends_with("ee `topleaked --help`\n"), "{option}: {line}");
+        // Behind a question a sentence begins.
+        let ends = ["; see `topleaked --help`\n", "? See `topleaked --help`\n"];
+        assert!(ends.iter().any(|end| line.ends_with(end)), "{option}: {line}");
     }
     assert!(refused(["top", path, "-nx"]).contains("not a decimal number"));
     assert!(refused([path, "-n"]).contains("a value is required for '--size <N>'"));

@@ -81,6 +81,19 @@ impl Target {
             ByteOrder::Big => u64::from_be_bytes(raw),
         })
     }
+
+    /// The integer of `width` bytes at the start of `bytes`, zero-extended. `None` where they are too few, or the width is not
+    /// 1, 2, 4 or 8.
+    #[inline]
+    pub fn number(self, bytes: &[u8], width: u64) -> Option<u64> {
+        match width {
+            1 => bytes.first().map(|byte| u64::from(*byte)),
+            2 => self.u16(bytes).map(u64::from),
+            4 => self.u32(bytes).map(u64::from),
+            8 => self.u64(bytes),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,5 +109,20 @@ mod tests {
         assert_eq!(read(Width::W4, ByteOrder::Little), Some(0x0403_0201));
         assert_eq!(read(Width::W4, ByteOrder::Big), Some(0x0102_0304));
         assert_eq!(Target::LITTLE_8.word(&bytes[..7]), None);
+    }
+
+    #[test]
+    fn a_number_is_read_by_its_own_width() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8];
+        let read = |order, width| Target { width: Width::W4, order }.number(&bytes, width);
+        let little = [(1, 1), (2, 0x0201), (4, 0x0403_0201), (8, 0x0807_0605_0403_0201)];
+        let big = [(1, 1), (2, 0x0102), (4, 0x0102_0304), (8, 0x0102_0304_0506_0708)];
+        for (order, numbers) in [(ByteOrder::Little, little), (ByteOrder::Big, big)] {
+            for (width, number) in numbers {
+                assert_eq!(read(order, width), Some(number), "{order:?} {width}");
+            }
+            assert_eq!((read(order, 0), read(order, 3), read(order, 16)), (None, None, None));
+        }
+        assert_eq!(Target::LITTLE_8.number(&bytes[..3], 4), None);
     }
 }

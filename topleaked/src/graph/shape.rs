@@ -233,15 +233,7 @@ impl Look<'_, '_> {
             _ => return false,
         };
         let target = self.shapes.target;
-        let number = |at: usize| {
-            let raw = front.get(at..)?;
-            match width {
-                1 => raw.first().map(|byte| u64::from(*byte)),
-                2 => target.u16(raw).map(u64::from),
-                4 => target.u32(raw).map(u64::from),
-                _ => target.u64(raw),
-            }
-        };
+        let number = |at: usize| target.number(front.get(at..)?, width as u64);
         let (Some(length), Some(capacity)) = (number(0), number(width)) else { return false };
         // The capacity is what was asked for or, in later versions, all that there is, but no more than the header can say.
         let room = (inner.size - header).saturating_sub(1);

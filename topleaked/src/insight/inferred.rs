@@ -155,13 +155,7 @@ struct Inference<'a> {
 
 /// A number of 1, 2, 4 or 8 bytes.
 fn read(bytes: &[u8], offset: usize, width: usize, target: Target) -> Option<u64> {
-    let bytes = bytes.get(offset..)?;
-    match width {
-        1 => bytes.first().map(|byte| u64::from(*byte)),
-        2 => target.u16(bytes).map(u64::from),
-        4 => target.u32(bytes).map(u64::from),
-        _ => target.u64(bytes),
-    }
+    target.number(bytes.get(offset..)?, width as u64)
 }
 
 /// Nearly all: but for one in [`EXCEPTIONS`].

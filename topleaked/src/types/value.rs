@@ -244,10 +244,7 @@ fn read_u128(object: &[u8], offset: u64, target: Target) -> Option<u128> {
 fn read_uint(object: &[u8], offset: u64, size: u64, target: Target) -> Option<u64> {
     let bytes = object.get(usize::try_from(offset).ok()?..)?;
     match size {
-        1 => bytes.first().map(|byte| u64::from(*byte)),
-        2 => target.u16(bytes).map(u64::from),
-        4 => target.u32(bytes).map(u64::from),
-        8 => target.u64(bytes),
+        1 | 2 | 4 | 8 => target.number(bytes, size),
         3 | 5..=7 => {
             let bytes = bytes.get(..size as usize)?;
             let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);

@@ -462,13 +462,7 @@ fn signed(raw: u64, bits: u32) -> i64 {
 /// A number of 1, 2, 4 or 8 bytes.
 #[inline]
 pub(super) fn number_at(bytes: &[u8], offset: u64, width: u64, target: Target) -> Option<u64> {
-    let bytes = bytes.get(usize::try_from(offset).ok()?..)?;
-    match width {
-        1 => bytes.first().map(|byte| u64::from(*byte)),
-        2 => target.u16(bytes).map(u64::from),
-        4 => target.u32(bytes).map(u64::from),
-        _ => target.u64(bytes),
-    }
+    target.number(bytes.get(usize::try_from(offset).ok()?..)?, width)
 }
 
 impl Source {

@@ -26,17 +26,10 @@ pub(super) struct Scan<'s> {
     pub(super) budget: &'s AtomicU64,
 }
 
-/// A number of 1 to 8 bytes.
+/// A number of 1, 2, 4 or 8 bytes.
 #[inline]
 pub(super) fn number(bytes: &[u8], offset: usize, width: u8, target: Target) -> Option<u64> {
-    let bytes = bytes.get(offset..)?;
-    match width {
-        8 => target.u64(bytes),
-        4 => target.u32(bytes).map(u64::from),
-        2 => target.u16(bytes).map(u64::from),
-        1 => bytes.first().map(|byte| u64::from(*byte)),
-        _ => None,
-    }
+    target.number(bytes.get(offset..)?, u64::from(width))
 }
 
 /// A pointer.

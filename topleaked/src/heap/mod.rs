@@ -66,7 +66,8 @@ fn not_walked(seen: &[String]) -> String {
     match seen {
         [] => format!("no allocator was recognised (those of {walked} are)"),
         _ => format!(
-            "the process allocates with {}, whose blocks are not walked (those of {walked} are)",
+            "the process allocates with {}, whose blocks could not be walked (those of {walked} are, where the dump holds the \
+             allocator's books whole)",
             seen.join(" and ")
         ),
     }
